@@ -1,0 +1,162 @@
+"""What we know of each agent: the contract, and the registry.
+
+An agent is one value in one file of this package (or in another distribution, through the entry
+point group ``decklog.agents``; built-ins and strangers come through the same door). Everything
+here is pure: no file is opened, no clock read, no process started. `sources` walks and reads, and
+hands in bytes.
+
+A minimal agent answers three questions: its names, `Agent.roots` and `Agent.claim` (where its
+transcripts are), and `Agent.reader` (bytes to events). All else has a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from decklog.errors import NotFound
+from decklog.model import Cursor, Event, Facts, Ref
+
+BUILT_IN = ("claude", "codex", "gemini", "copilot", "opencode", "pi")
+"""Modules of this package; each holds its agent as ``AGENT``."""
+
+ENTRY_POINTS = "decklog.agents"
+
+Claim: TypeAlias = Literal["jsonl", "json", "sqlite", "dir", "companion", "ignore"]
+
+
+class Root(NamedTuple):
+    """A folder (or a single file) that an agent keeps its transcripts in."""
+
+    path: str
+    only: tuple[str, ...] = ()
+    """Names directly below ``path`` that are looked at; empty for all."""
+    skip: tuple[str, ...] = ()
+    """Folder names that are never entered, at any depth."""
+
+
+class Queries(NamedTuple):
+    """How a SQLite agent's sessions are read. Statements run on a read-only connection."""
+
+    documents: str
+    """Gives (document id, version): the version changes whenever the document does."""
+    document: str
+    """Gives one row with one JSON text for ``:id``: what `Reader.feed` is fed."""
+
+
+class Reader(Protocol):
+    """Turns records into events. The same bytes give the same events, however they are cut."""
+
+    facts: dict[str, Facts]
+    """What is known so far of each session met, by native id."""
+
+    def feed(self, line: bytes, ref: Ref) -> list[Event]:
+        """Read one record: a line without its newline, or a whole document.
+
+        Never raises for what is in the record: what is not understood comes back as
+        `decklog.model.ParseWarning`.
+        """
+
+    def state(self) -> bytes:
+        """The continuation: a reader made from a cursor that carries it goes on from here."""
+
+
+class Agent:
+    """What one agent answers. Subclass it, fill in the names, override what the agent can do."""
+
+    name: str = ""
+    """Short lower-case word, first half of every session id."""
+    title: str = ""
+    provider: str = ""
+    """Vendor of its usual models, in the words of OpenTelemetry (``anthropic``, ``openai``)."""
+    variables: tuple[str, ...] = ()
+    """Environment variables (besides HOME) that `roots` looks at."""
+
+    def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
+        """Where transcripts are, most specific first; ``env`` always holds HOME."""
+        raise NotImplementedError
+
+    def claim(self, relative: str) -> Claim | None:
+        """What the file at this path below a root is; None for one no rule knows.
+
+        ``jsonl`` is a file of lines that is appended to (``.zst`` twins too), ``json`` a document
+        rewritten whole, ``sqlite`` a database, ``dir`` one of the files that together make a
+        document (see `gather`), ``companion`` a file read along with a source, ``ignore`` a file
+        that is known and holds no session.
+        """
+        raise NotImplementedError
+
+    def reader(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        text: bool = True,
+        companions: Mapping[str, bytes] | None = None,
+    ) -> Reader:
+        """A reader that starts at ``cursor`` (None: at the beginning of an unknown source).
+
+        Without ``text`` message bodies may be left empty; kinds, places, times and numbers are
+        the same. ``companions`` holds the files of `companions` that exist, by path.
+        """
+        raise NotImplementedError
+
+    def companions(self, uri: str) -> tuple[str, ...]:
+        """Paths of small files beside the source that its reader wants to see."""
+        return ()
+
+    def queries(self, tables: Mapping[str, frozenset[str]]) -> Queries | None:
+        """For a ``sqlite`` source with these tables and columns; None: schema not known."""
+        return None
+
+    def gather(self, relatives: Iterable[str]) -> dict[str, list[str]]:
+        """Group the ``dir`` files below a root into documents: id to relative paths."""
+        return {}
+
+    def assemble(self, document: str, files: Mapping[str, bytes]) -> bytes:
+        """Make one JSON text of the files of a document: what `Reader.feed` is fed."""
+        raise NotImplementedError
+
+    clean_up: str = ""
+    """What the agent itself deletes and when, in a sentence."""
+
+
+def _entry_points() -> dict[str, Callable[[], object]]:
+    from importlib.metadata import entry_points
+
+    return {e.name: e.load for e in entry_points(group=ENTRY_POINTS)}
+
+
+_loaded: dict[str, Agent] = {}
+
+
+def get(name: str) -> Agent:
+    """The agent of that name.
+
+    Raises `decklog.errors.NotFound` when no built-in or installed agent has it.
+    """
+    if name in _loaded:
+        return _loaded[name]
+    if name in BUILT_IN:
+        agent: object = import_module(f"{__name__}.{name}").AGENT
+    else:
+        found = _entry_points()
+        if name not in found:
+            known = ", ".join(sorted({*BUILT_IN, *found}))
+            raise NotFound(f"no agent {name!r}", hint=f"known agents: {known}")
+        agent = found[name]()
+        if isinstance(agent, type):
+            agent = agent()
+    if not isinstance(agent, Agent):
+        raise NotFound(f"entry point {name!r} of {ENTRY_POINTS} is not an Agent")
+    _loaded[name] = agent
+    return agent
+
+
+def names() -> tuple[str, ...]:
+    """All agents, built-in ones first."""
+    return (*BUILT_IN, *sorted(n for n in _entry_points() if n not in BUILT_IN))
+
+
+def every() -> tuple[Agent, ...]:
+    return tuple(get(n) for n in names())

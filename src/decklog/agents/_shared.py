@@ -1,0 +1,446 @@
+"""What the readers share: records with salvage, times, texts, tool kinds, paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from decklog.model import Cursor, Event, Facts, ParseWarning, Ref, ToolKind
+
+PROMPT_LENGTH = 500
+TITLE_LENGTH = 200
+PREVIEW = 64 * 1024
+"""Bytes of a damaged span kept inline."""
+SALVAGE_WORK = 32_000_000
+"""Characters that salvage may look at in one line, so that hostile lines cannot hang it."""
+
+
+# --- times ------------------------------------------------------------------------------------
+
+_minutes: dict[str, int] = {}
+_EARLIEST, _LATEST = 946_684_800_000, 4_102_444_800_000  # years 2000 and 2100
+
+
+def to_ms(text: str) -> int | None:
+    """Milliseconds UTC of an RFC 3339 time; None when it is not one, has no offset, or is absurd."""
+    if len(text) == 24 and text[23] == "Z":  # 2026-01-02T03:04:05.678Z, the usual form
+        minute = _minutes.get(text[:16])
+        if minute is not None:
+            try:
+                return minute + int(text[17:19]) * 1000 + int(text[20:23])
+            except ValueError:
+                return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        return None
+    ms = round(at.timestamp() * 1000)
+    if not _EARLIEST <= ms < _LATEST:
+        return None
+    if len(text) == 24 and text[23] == "Z" and text[10] == "T" and text[16] == ":":
+        if len(_minutes) > 50_000:
+            _minutes.clear()
+        _minutes[text[:16]] = ms - ms % 60_000
+    return ms
+
+
+def sane_ms(value: object) -> int | None:
+    """An epoch time in milliseconds, or None when it is no plausible one."""
+    if isinstance(value, (int, float)) and _EARLIEST <= value < _LATEST:
+        return int(value)
+    return None
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+_spaces = re.compile(r"\s+")
+
+
+def clean(text: str, limit: int = PROMPT_LENGTH) -> str:
+    """One line of text: white space collapsed, a ``<session>`` wrapper dropped, cut to ``limit``."""
+    text = _spaces.sub(" ", text[: limit * 20]).strip()
+    if text.startswith("<session>") and text.endswith("</session>"):
+        text = text[9:-10].strip()
+    return text[:limit]
+
+
+def short_id(native: str) -> str:
+    """A display id of at most 12 characters; identity is always the full id."""
+    text = native.strip()
+    if not text:
+        return "session"
+    text = re.split(r"[/\\]", text)[-1].removesuffix(".jsonl")
+    return text if len(text) <= 12 else f"{text[:6]}.{text[-5:]}"
+
+
+# --- tools ------------------------------------------------------------------------------------
+
+_TOOL_KINDS: dict[str, ToolKind] = {
+    "task": "sub_agent",
+    "agent": "sub_agent",
+    "spawn_agent": "sub_agent",
+    "delegate_to_agent": "sub_agent",
+    "exec_command": "shell",
+    "write_stdin": "shell",
+    "local_shell": "shell",
+    "bashoutput": "shell",
+    "killshell": "shell",
+    "powershell": "shell",
+    "unified_exec": "shell",
+    "websearch": "web",
+    "web_search": "web",
+    "google_web_search": "web",
+    "webfetch": "web",
+    "web_fetch": "web",
+    "todowrite": "other",
+    "todoread": "other",
+    "write_todos": "other",
+    "taskcreate": "other",
+    "taskupdate": "other",
+    "taskoutput": "other",
+    "wait_agent": "other",
+    "send_message": "other",
+    "update_plan": "other",
+    "replace": "file_edit",
+    "multiedit": "file_edit",
+    "str_replace_editor": "file_edit",
+    "str_replace": "file_edit",
+    "create": "file_write",
+    "ls": "search",
+    "list_directory": "search",
+    "glob": "search",
+    "view": "file_read",
+    "cat": "file_read",
+    "find": "search",
+    "exec": "shell",
+}
+_words = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_BY_WORD: tuple[tuple[ToolKind, frozenset[str]], ...] = (
+    ("notebook", frozenset({"notebook"})),
+    ("shell", frozenset({"bash", "shell", "exec", "terminal"})),
+    ("sub_agent", frozenset({"agent", "subagent"})),
+    ("web", frozenset({"web", "fetch", "http", "browser"})),
+    ("file_read", frozenset({"read", "view", "cat"})),
+    ("file_write", frozenset({"write"})),
+    ("file_edit", frozenset({"edit", "patch", "multiedit"})),
+    ("search", frozenset({"grep", "glob", "search", "find", "ripgrep", "rg"})),
+)
+_kinds: dict[str, ToolKind] = {}
+
+
+def tool_kind(name: str) -> ToolKind:
+    """The kind of tool a name stands for: a table of known names, else whole words of the name."""
+    kind = _kinds.get(name)
+    if kind is None:
+        kind = _TOOL_KINDS.get(name.lower()) or "other"
+        if kind == "other" and name.lower() not in _TOOL_KINDS and not name.startswith("mcp__"):
+            words = {w.lower() for w in _words.findall(name)}
+            kind = next((k for k, ws in _BY_WORD if words & ws), "other")
+        if len(_kinds) < 10_000:
+            _kinds[name] = kind
+    return kind
+
+
+_NOISE = re.compile(
+    r"/\.(?:claude|codex|gemini|git|npm|cache|copilot|pi)/|/node_modules/|CLAUDE\.md|AGENTS\.md"
+)
+
+
+def is_noise(path: str) -> bool:
+    """True for paths that say nothing about the work: agents' own files, caches, dependencies."""
+    return _NOISE.search(path) is not None
+
+
+_patch_line = re.compile(r"^\*\*\* (?:(?:Add|Update|Delete) File|Move to): (.+?)\s*$", re.M)
+
+
+def patch_paths(body: str) -> tuple[str, ...]:
+    """Paths that an ``apply_patch`` body (or a heredoc that holds one) adds, changes or deletes."""
+    if "*** Begin Patch" not in body:
+        return ()
+    return tuple(dict.fromkeys(_patch_line.findall(body)))
+
+
+def paths_in(value: object, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Values of the named keys anywhere in a decoded JSON value, outermost and first key first."""
+    found: dict[str, None] = {}
+    todo = [value]
+    while todo:
+        v = todo.pop()
+        if isinstance(v, dict):
+            for k in keys:
+                p = v.get(k)
+                if isinstance(p, str) and p:
+                    found[p] = None
+            todo += [x for x in reversed(list(v.values())) if isinstance(x, (dict, list))]
+        elif isinstance(v, list):
+            todo += [x for x in reversed(v) if isinstance(x, (dict, list))]
+    return tuple(found)
+
+
+def count(value: object) -> int:
+    """A token count as recorded; anything that is not a plain non-negative number counts 0."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**53:
+        return int(value)
+    return 0
+
+
+def micro_usd(value: object) -> int | None:
+    """US dollars as recorded (a number) in millionths; None when absent or not a plausible sum."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9:
+        return round(value * 1_000_000)
+    return None
+
+
+# --- records ----------------------------------------------------------------------------------
+
+_raw_decode = json.JSONDecoder().raw_decode
+_path = re.compile(r" - at `\$(.*)`$")
+_steps = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
+
+
+def salvage(line: bytes) -> list[tuple[int, int, Any]]:
+    """Split a damaged line into spans ``(start, end, value)`` that cover it.
+
+    ``value`` is the decoded object for a whole JSON object that begins at the top level of the
+    line, None for bytes that are part of no object. Objects that start inside an unfinished one
+    (a torn record with the next one glued to it) are found too.
+    """
+    text = line.decode("utf-8", "surrogateescape")
+    spans: list[tuple[int, int, Any]] = []
+    done = at = 0  # in characters
+    offset = 0  # in bytes, of ``done``
+    budget = max(SALVAGE_WORK, 4 * len(text))  # characters that may be looked at
+
+    def put(end: int, value: Any) -> None:
+        nonlocal done, offset
+        n = len(text[done:end].encode("utf-8", "surrogateescape"))
+        if n:
+            spans.append((offset, offset + n, value))
+        done, offset = end, offset + n
+
+    while budget > 0 and (at := text.find('{"', at)) >= 0:
+        budget -= len(text) - at
+        try:
+            value, end = _raw_decode(text, at)
+        except (ValueError, RecursionError):
+            at += 1
+            continue
+        # An inner object of a torn record is not a record: only one that ends where a record
+        # can end (end of line, or another object, or junk that is no JSON punctuation).
+        tail = text[end : end + 1]
+        if tail in (",", "]", "}", ":") or not _is_record(value):
+            at += 1
+            continue
+        if text[done:at].strip():
+            put(at, None)
+        put(end, value)
+        at = end
+    if text[done:].strip():
+        put(len(text), None)
+    return spans
+
+
+def _is_record(value: object) -> bool:
+    return isinstance(value, dict) and bool(
+        value.keys() & {"type", "timestamp", "uuid", "id", "payload", "role", "record_type", "$set"}
+    )
+
+
+def mend_text(value: Any) -> Any:
+    """The value with every string valid Unicode (lone surrogates replaced)."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {mend_text(k): mend_text(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [mend_text(v) for v in value]
+    return value
+
+
+def convert_lenient(value: Any, kind: Any) -> tuple[Any, list[str]]:
+    """Convert to a Struct type, dropping each field that does not fit; names the dropped ones."""
+    bad: list[str] = []
+    for _ in range(32):
+        try:
+            return msgspec.convert(value, kind), bad
+        except msgspec.ValidationError as error:
+            found = _path.search(str(error))
+            if found is None or not _drop(value, found[1]):
+                raise
+            bad.append(found[1].lstrip("."))
+    raise msgspec.ValidationError("too many fields of unexpected type")
+
+
+def _drop(value: Any, path: str) -> bool:
+    """Remove the element at a msgspec error path; ``[...]`` stands for any element of a dict."""
+    steps = [(m[1] or m[2] or "...") for m in _steps.finditer(path)]
+    if not steps:
+        return False
+    for step in steps[:-1]:
+        if isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        elif isinstance(value, dict) and step in value:
+            value = value[step]
+        else:
+            return False
+    last = steps[-1]
+    if isinstance(value, list) and last.isdigit() and int(last) < len(value):
+        value[int(last)] = None if value[int(last)] is not None else {}
+        return True
+    if isinstance(value, dict):
+        if last in value:
+            del value[last]
+            return True
+        if last == "..." and value:
+            value.clear()
+            return True
+    return False
+
+
+class ReaderState(msgspec.Struct, kw_only=True):
+    """What a reader carries from one cursor to the next; agents add their own fields."""
+
+    seq: int = 0
+    facts: dict[str, Facts] = {}
+
+
+class BaseReader:
+    """The part of a reader that is the same for all agents.
+
+    A subclass sets `agent`, `State` and `Record` (and `Lean`, a Record type without message
+    bodies, when that saves work), and implements `record`.
+    """
+
+    agent: ClassVar[str] = ""
+    State: ClassVar[type[ReaderState]] = ReaderState
+    Record: ClassVar[Any] = dict
+    Lean: ClassVar[Any] = None
+
+    def __init__(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        text: bool = True,
+        companions: Mapping[str, bytes] | None = None,
+    ) -> None:
+        kind = type(self)
+        self.text = text
+        self.companions = companions or {}
+        self.uri = cursor.source.uri if cursor else ""
+        self.s: Any = (
+            msgspec.msgpack.decode(cursor.state, type=kind.State)
+            if cursor and cursor.state
+            else kind.State()
+        )
+        self.facts: dict[str, Facts] = self.s.facts
+        self.kind = kind.Record if text or kind.Lean is None else kind.Lean
+        self.decode = _decoder(self.kind).decode
+
+    def state(self) -> bytes:
+        return msgspec.msgpack.encode(self.s)
+
+    def record(self, record: Any, ref: Ref) -> list[Event]:
+        """Events of one decoded record."""
+        raise NotImplementedError
+
+    def session_id(self) -> str:
+        """Id that warnings about the current record are filed under."""
+        return f"{self.agent}:{next(iter(self.facts), '')}"
+
+    def feed(self, line: bytes, ref: Ref) -> list[Event]:
+        try:
+            record = self.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if not line.strip():
+                return []
+            return self._recover(line, ref, error)
+        return self.record(record, ref)
+
+    def fact(self, native: str) -> Facts:
+        """The facts of a session, made when it is met for the first time."""
+        f = self.facts.get(native)
+        if f is None:
+            f = self.facts[native] = Facts(native=native)
+        return f
+
+    def warn(self, reason: str, message: str, ref: Ref, raw: bytes | None = None) -> Event:
+        self.s.seq += 1
+        return ParseWarning(
+            seq=self.s.seq,
+            session=self.session_id(),
+            agent=self.agent,
+            ref=ref,
+            uid=f"{reason}:{ref.offset}",
+            message=message,
+            raw=None if raw is None else raw[:PREVIEW].decode("utf-8", "replace"),
+            reason=reason,
+        )
+
+    def _recover(self, line: bytes, ref: Ref, error: Exception) -> list[Event]:
+        """A record that does not decode at once: wrong types, odd numbers, or damaged bytes."""
+        if isinstance(error, RecursionError):
+            return [self.warn("too_deep", "nested too deeply", ref, line[:1000])]
+        body = line[3:] if line.startswith(b"\xef\xbb\xbf") else line
+        try:
+            value = json.loads(body.decode("utf-8", "surrogateescape"))
+        except RecursionError:
+            return [self.warn("too_deep", "nested too deeply", ref, line[:1000])]
+        except ValueError:
+            return self._salvage(line, ref)
+        return self._lenient(value, ref, line)
+
+    def _lenient(self, value: Any, ref: Ref, line: bytes) -> list[Event]:
+        value = mend_text(value)
+        if not isinstance(value, (dict, list)):
+            return [self.warn("damaged", "not a record", ref, line)]
+        try:
+            record, bad = convert_lenient(value, self.kind)
+        except (msgspec.ValidationError, RecursionError) as error:
+            return [self.warn("unknown", f"not understood: {error}", ref, line)]
+        events = self.record(record, ref)
+        if bad:
+            events = [*events, self.warn("bad_field", ", ".join(bad), ref)]
+        elif not is_utf8(line):
+            events = [*events, self.warn("bad_field", "not UTF-8", ref)]
+        return events
+
+    def _salvage(self, line: bytes, ref: Ref) -> list[Event]:
+        events: list[Event] = []
+        for start, end, value in salvage(line):
+            place = Ref(ref.source, ref.offset + start, end - start, ref.line)
+            if value is None:
+                part = line[start:end]
+                digest = hashlib.sha256(part).hexdigest()[:16]
+                what = "NUL bytes" if not part.strip(b"\0") else "no whole record"
+                events.append(self.warn("damaged", f"{what} (sha256 {digest})", place, part))
+            else:
+                events += self._lenient(value, place, line[start:end])
+                events.append(self.warn("salvaged", "record inside a damaged line", place))
+        return events
+
+
+def is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    found = _decoders.get(kind)
+    if found is None:
+        found = _decoders[kind] = msgspec.json.Decoder(kind)
+    return found

@@ -1,0 +1,55 @@
+"""Codex CLI: rollouts under ``~/.codex/sessions``. Sources of the facts: docs/formats/codex.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from decklog.agents import Agent, Claim, Reader, Root
+from decklog.model import Cursor
+
+INDEX = "session_index.jsonl"
+"""Names of all sessions, beside the folders of the transcripts."""
+
+
+class Codex(Agent):
+    name = "codex"
+    title = "Codex CLI"
+    provider = "openai"
+    variables = ("CODEX_HOME",)
+    clean_up = "deletes nothing; packs transcripts older than 7 days as .jsonl.zst"
+
+    def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
+        home = (env.get("CODEX_HOME") or f"{env['HOME']}/.codex").rstrip("/")
+        return (Root(f"{home}/sessions"), Root(f"{home}/archived_sessions"))
+
+    def claim(self, relative: str) -> Claim | None:
+        name = relative.rpartition("/")[2]
+        if name.startswith("rollout-"):
+            if name.endswith((".jsonl", ".jsonl.zst")):
+                return "jsonl"
+            if name.endswith(".json"):
+                return "json"
+        if name.startswith(".") or name.endswith((".tmp", ".lock", "~")) or ".tmp" in name:
+            return "ignore"  # unfinished packing, locks, a desktop's own files
+        return None
+
+    def companions(self, uri: str) -> tuple[str, ...]:
+        for folder in ("archived_sessions", "sessions"):
+            home, found, _ = uri.rpartition(f"/{folder}/")
+            if found:
+                return (f"{home}/{INDEX}",)
+        return ()
+
+    def reader(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        text: bool = True,
+        companions: Mapping[str, bytes] | None = None,
+    ) -> Reader:
+        from decklog.agents.codex.reader import CodexReader
+
+        return CodexReader(cursor, text=text, companions=companions)
+
+
+AGENT = Codex()

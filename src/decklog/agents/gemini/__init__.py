@@ -1,0 +1,53 @@
+"""Gemini CLI: documents and replay logs under ``~/.gemini/tmp``. Facts: docs/formats/gemini.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from decklog.agents import Agent, Claim, Reader, Root
+from decklog.model import Cursor
+
+
+class Gemini(Agent):
+    name = "gemini"
+    title = "Gemini CLI"
+    provider = "gcp.gemini"
+    variables = ("GEMINI_CLI_HOME",)
+    clean_up = "deletes chats after general.sessionRetention (settings.json), 30 days by default"
+
+    def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
+        home = env.get("GEMINI_CLI_HOME") or env["HOME"]
+        return (Root(f"{home.rstrip('/')}/.gemini/tmp", skip=("tool-outputs",)),)
+
+    def claim(self, relative: str) -> Claim | None:
+        _, below, rest = f"/{relative}".partition("/chats/")
+        folder, _, name = rest.rpartition("/")
+        if not below:  # checkpoints, logs.json, plans, shell history: nothing that is a session
+            return "companion" if relative.endswith("/.project_root") else "ignore"
+        if name.startswith("session-") or folder:
+            if name.endswith(".jsonl"):
+                return "jsonl"
+            if name.endswith(".json"):
+                return "json"
+            if ".jsonl." in name:  # .tmp-<pid> and .unreadable-<ms> beside a file rewritten whole
+                return "ignore"
+        return "ignore" if name.startswith(".") else None
+
+    def companions(self, uri: str) -> tuple[str, ...]:
+        from decklog.agents.gemini import places
+
+        return places.companions(uri)
+
+    def reader(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        text: bool = True,
+        companions: Mapping[str, bytes] | None = None,
+    ) -> Reader:
+        from decklog.agents.gemini.reader import GeminiReader
+
+        return GeminiReader(cursor, text=text, companions=companions)
+
+
+AGENT = Gemini()

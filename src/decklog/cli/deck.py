@@ -1,0 +1,59 @@
+"""Opening decklog for a command: settings, the sample, filters, and the look for new records."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from decklog import config, hub
+from decklog.cli import output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def settings(sample: bool, **flags: Any) -> config.Config:
+    """Settings in force; with ``sample`` everything lives in a throw-away folder."""
+    env = dict(os.environ)
+    if sample:
+        env = _sample_environment(env)
+    return config.load(env, flags)
+
+
+def _sample_environment(env: dict[str, str]) -> dict[str, str]:
+    import atexit
+    import shutil
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="decklog-sample-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    home = os.path.join(os.path.dirname(os.path.dirname(__file__)), "sample", "home")
+    kept = ("PATH", "TZ", "LANG", "TERM", "NO_COLOR")
+    return {**{k: env[k] for k in kept if k in env}, "HOME": home, "DECKLOG_HOME": folder}
+
+
+def open_deck(
+    sample: bool, *, tz: str | None = None, no_sync: bool | None = None, jobs: int | None = None
+) -> hub.Decklog:
+    """The deck, brought up to date unless the flags or settings say no."""
+    deck = hub.Decklog(settings(sample, tz=tz, sync=False if no_sync else None, jobs=jobs))
+    output.note(deck.refresh(output.progress("reading transcripts")))
+    return deck
+
+
+def where(deck: hub.Decklog, values: dict[str, Any]) -> dict[str, Any]:
+    """A filter from the usual options. Raises UsageError for what is no time."""
+    from decklog import zones
+
+    found: dict[str, Any] = {}
+    now = time.time_ns() // 1_000_000
+    for name in ("since", "until"):
+        if values.get(name):
+            found[name] = zones.moment(values[name], now, deck.zone)
+    for option, name in (("agent", "agents"), ("model", "models")):
+        if values.get(option):
+            found[name] = list(values[option])
+    if values.get("project"):
+        found["projects"] = list(values["project"])
+    return found

@@ -1,0 +1,112 @@
+"""The click command tree, built from `decklog.cli.spec`: help, errors, completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import decklog
+from decklog.cli import fast
+from decklog.cli.spec import COMMANDS, SAMPLE, Command
+
+
+def _command(c: Command) -> click.Command:
+    params: list[click.Parameter] = []
+    if c.argument:
+        kind = click.Choice(c.choices) if c.choices else None
+        params.append(
+            click.Argument(["argument"], required=c.required, type=kind, metavar=_metavar(c))
+        )
+    for o in c.options:
+        names = [f"--{o.name}", *([f"-{o.short}"] if o.short else [])]
+        params.append(
+            click.Option(
+                names,
+                help=o.help,
+                is_flag=o.kind is bool,
+                default=None,
+                multiple=o.many,
+                type=click.Choice(o.choices) if o.choices else None if o.kind is bool else o.kind,
+            )
+        )
+
+    def callback(**values: Any) -> int:
+        context = click.get_current_context()
+        sample = bool(context.find_root().params.get("sample"))
+        return fast.bind(c, values, sample)()
+
+    return click.Command(c.name, params=params, callback=callback, help=c.help)
+
+
+def _metavar(c: Command) -> str:
+    if c.choices:
+        return f"[{'|'.join(c.choices)}]"
+    return c.argument.upper()
+
+
+def tree() -> click.Group:
+    """The whole command tree."""
+
+    def status() -> int:
+        context = click.get_current_context()
+        if context.invoked_subcommand is None:
+            return fast.bind(COMMANDS[0], {}, bool(context.params.get("sample")))()
+        return 0
+
+    top = click.Group(
+        "decklog",
+        callback=lambda sample: status(),
+        invoke_without_command=True,
+        help="The deck log for AI coding agents: every session on this machine, counted right.",
+        params=[
+            click.Option([f"--{SAMPLE.name}"], is_flag=True, help=SAMPLE.help),
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                help="Show the version.",
+                callback=_version,
+            ),
+        ],
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    groups: dict[str, click.Group] = {}
+    for c in COMMANDS:
+        into = top
+        if c.group:
+            into = groups.get(c.group) or groups.setdefault(
+                c.group, click.Group(c.group, help=f"Look at the {c.group} itself.")
+            )
+            top.add_command(into)
+        into.add_command(_command(c))
+    return top
+
+
+def _version(context: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"decklog {decklog.__version__}")
+        context.exit()
+
+
+def main(argv: list[str]) -> int:
+    """Run through click; usage errors exit 2."""
+    as_json = "--json" in argv
+    try:
+        result = tree().main(argv, prog_name="decklog", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        from decklog.cli import output
+        from decklog.errors import UsageError
+
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "decklog"
+        output.failure(
+            UsageError(error.format_message(), hint=f"{path} --help"), as_json=as_json
+        )
+        return 2
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,91 @@
+"""Parses plain, correct command lines without click. Anything else is left to `door`."""
+
+from __future__ import annotations
+
+import sys
+
+from decklog.cli.spec import BY_NAME, SAMPLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from decklog.cli.spec import Command
+
+
+def parse(argv: Sequence[str]) -> Callable[[], int] | None:
+    """A call that runs the command, or None when click has to look at the words."""
+    words = list(argv)
+    sample = bool(words) and words[0] == f"--{SAMPLE.name}"
+    if sample:
+        words = words[1:]
+    if not words:
+        return bind(BY_NAME["status"], {}, sample)
+    command = BY_NAME.get(words[0])
+    rest = words[1:]
+    if command is None and len(words) > 1:
+        command, rest = BY_NAME.get(f"{words[0]} {words[1]}"), words[2:]
+    if command is None:
+        return None
+    values = _values(command, rest)
+    return None if values is None else bind(command, values, sample)
+
+
+def _values(command: Command, words: list[str]) -> dict[str, Any] | None:
+    options = {f"--{o.name}": o for o in command.options}
+    options.update({f"-{o.short}": o for o in command.options if o.short})
+    values: dict[str, Any] = {}
+    i = 0
+    while i < len(words):
+        word = words[i]
+        i += 1
+        if not word.startswith("-"):
+            if not command.argument or "argument" in values:
+                return None
+            if command.choices and word not in command.choices:
+                return None
+            values["argument"] = word
+            continue
+        option = options.get(word)
+        if option is None:
+            return None
+        key = option.name.replace("-", "_")
+        if option.kind is bool:
+            values[key] = True
+            continue
+        if i == len(words) or words[i].startswith("-"):
+            return None
+        value: Any = words[i]
+        i += 1
+        if option.kind is int:
+            if not value.isdigit():
+                return None
+            value = int(value)
+        if option.choices and value not in option.choices:
+            return None
+        if option.many:
+            values.setdefault(key, []).append(value)
+        else:
+            values[key] = value
+    if command.required and "argument" not in values:
+        return None
+    return values
+
+
+def bind(command: Command, values: dict[str, Any], sample: bool) -> Callable[[], int]:
+    """The command's function with its values, ready to be called."""
+    module, _, name = command.function.partition(":")
+
+    def call() -> int:
+        full = f"decklog.cli.{module}"
+        __import__(full)
+        function = getattr(sys.modules[full], name)
+        for option in command.options:
+            values.setdefault(option.name.replace("-", "_"), () if option.many else None)
+        if command.argument:
+            values.setdefault("argument", None)
+        code: int | None = function(sample=sample, **values)
+        return code or 0
+
+    return call

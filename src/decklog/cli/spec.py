@@ -1,0 +1,156 @@
+"""Every command and option, as data. Imports nothing, so that it costs nothing to read."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+
+class Option:
+    """One option of a command: ``--name VALUE``, or a flag when ``kind`` is bool."""
+
+    __slots__ = ("choices", "help", "kind", "many", "name", "short")
+
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        kind: type = str,
+        *,
+        many: bool = False,
+        short: str = "",
+        choices: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.help, self.kind = name, help, kind
+        self.many, self.short, self.choices = many, short, choices
+
+
+class Command:
+    """One command: ``function`` is ``module:name`` below `decklog.cli`."""
+
+    __slots__ = ("argument", "choices", "function", "group", "help", "name", "options", "required")
+
+    def __init__(
+        self,
+        name: str,
+        function: str,
+        help: str,
+        options: tuple[Option, ...] = (),
+        *,
+        argument: str = "",
+        required: bool = False,
+        choices: tuple[str, ...] = (),
+        group: str = "",
+    ) -> None:
+        self.name, self.function, self.help, self.options = name, function, help, options
+        self.argument, self.required, self.choices = argument, required, choices
+        self.group = group
+
+
+JSON = Option("json", "print JSON", bool)
+TZ = Option("tz", "time zone for dates (IANA name)")
+NO_SYNC = Option("no-sync", "answer from what is stored; do not look for new records", bool)
+SINCE = Option("since", "from this time on: 7d, 2h, today, 2026-11-01")
+UNTIL = Option("until", "before this time")
+AGENT = Option("agent", "only this agent (may be repeated)", many=True)
+PROJECT = Option("project", "only sessions whose folder or repository contains this", many=True)
+MODEL = Option("model", "only this model", many=True)
+LIMIT = Option("limit", "at most so many rows", int, short="n")
+FILTERS = (SINCE, UNTIL, AGENT, PROJECT, MODEL)
+COMMON = (JSON, TZ, NO_SYNC)
+SAMPLE = Option("sample", "use the bundled sample instead of this machine's sessions", bool)
+
+REPORTS: Final = (
+    "daily",
+    "weekly",
+    "monthly",
+    "sessions",
+    "blocks",
+    "models",
+    "projects",
+    "tools",
+)
+
+COMMANDS: tuple[Command, ...] = (
+    Command("status", "status:status", "A short summary and the next steps.", COMMON),
+    Command(
+        "ls",
+        "ls:ls",
+        "List sessions, newest first.",
+        (
+            LIMIT,
+            *FILTERS,
+            Option("all", "no limit (the default shows 50)", bool, short="a"),
+            Option("no-subagents", "leave subagents out", bool),
+            *COMMON,
+        ),
+    ),
+    Command(
+        "show",
+        "show:show",
+        "Show one session: turns, tools, diffs, subagents.",
+        (
+            Option("events", "every event, one a line", bool),
+            Option("raw", "the records as the agent wrote them", bool),
+            Option("full", "whole texts instead of beginnings", bool),
+            Option("no-pager", "print straight away", bool),
+            *COMMON,
+        ),
+        argument="session",
+        required=True,
+    ),
+    Command(
+        "usage",
+        "usage:usage",
+        "Tokens and cost.",
+        (*FILTERS, *COMMON),
+        argument="report",
+        choices=REPORTS,
+    ),
+    Command(
+        "why",
+        "why:why",
+        "The ledger behind a number: every record, whether it counted, and why.",
+        (AGENT, Option("all", "counted records too, one by one", bool, short="a"), *COMMON),
+        argument="session|date",
+        required=True,
+    ),
+    Command(
+        "sync",
+        "sync:sync",
+        "Read what is new.",
+        (
+            Option("rebuild", "make the store anew from the transcripts", bool),
+            Option("jobs", "processes that read (0: one for each core)", int),
+            Option("quiet", "say nothing when all went well", bool, short="q"),
+            JSON,
+            TZ,
+        ),
+    ),
+    Command("agents", "agents:agents", "Known agents and where they keep transcripts.", (JSON,)),
+    Command(
+        "doctor",
+        "doctor:doctor",
+        "What was not read as it stood, what is at risk, and the remedy.",
+        (Option("all", "every finding, however many", bool, short="a"), *COMMON),
+    ),
+    Command("config", "config:config", "Settings, each with its origin.", (JSON,)),
+    Command(
+        "completion",
+        "completion:completion",
+        "Shell completion: eval \"$(decklog completion bash)\".",
+        argument="shell",
+        required=True,
+        choices=("bash", "zsh", "fish"),
+    ),
+    Command(
+        "dump",
+        "store:dump",
+        "The canonical text of the store, one row a line.",
+        (NO_SYNC,),
+        group="store",
+    ),
+)
+
+BY_NAME = {(f"{c.group} {c.name}" if c.group else c.name): c for c in COMMANDS}

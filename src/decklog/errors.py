@@ -1,0 +1,75 @@
+"""Every error decklog raises.
+
+    DecklogError                  .exit_code .retryable .hint
+    ├─ UsageError            2    bad argument, filter or config key
+    ├─ NotFound              3    no such session, source, agent
+    ├─ Denied                4    token, permission
+    ├─ SourceError           1    unreadable, vanished, replaced under us
+    │  └─ FormatError             (agent, uri, offset)
+    ├─ StoreError            1
+    │  ├─ StoreBusy               another process is writing (retryable)
+    │  ├─ StoreTooNew             written by a newer decklog
+    │  └─ StoreCorrupt            hint: decklog sync --rebuild
+    └─ MissingExtra          1    hint: the pip line
+
+A bad line in a transcript is data (a finding), never an exception.
+"""
+
+from __future__ import annotations
+
+
+class DecklogError(Exception):
+    """Root of the tree. ``hint`` names the remedy, ready to be printed."""
+
+    exit_code = 1
+    retryable = False
+    hint = ""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        if hint:
+            self.hint = hint
+
+
+class UsageError(DecklogError):
+    exit_code = 2
+
+
+class NotFound(DecklogError):
+    exit_code = 3
+
+
+class Denied(DecklogError):
+    exit_code = 4
+
+
+class SourceError(DecklogError):
+    """A source could not be read."""
+
+
+class FormatError(SourceError):
+    """A source is not in a format that its agent is known to write."""
+
+    def __init__(self, message: str, *, agent: str, uri: str, offset: int = 0) -> None:
+        super().__init__(f"{uri} (byte {offset}): {message}")
+        self.agent, self.uri, self.offset = agent, uri, offset
+
+
+class StoreError(DecklogError):
+    """The store could not be opened, read or written."""
+
+
+class StoreBusy(StoreError):
+    retryable = True
+
+
+class StoreTooNew(StoreError):
+    hint = "upgrade decklog, or point DECKLOG_HOME at another folder"
+
+
+class StoreCorrupt(StoreError):
+    hint = "decklog sync --rebuild"
+
+
+class MissingExtra(DecklogError):
+    pass

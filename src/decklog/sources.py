@@ -1,0 +1,322 @@
+"""Where bytes come from: walk, identify, read forward from a cursor. Sources are never written.
+
+The walk imports nothing heavy, so that a warm command can see at once that nothing changed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from decklog.agents import Root
+
+CHUNK = 4 << 20
+"""Bytes read at a time."""
+MAX_LINE = 64 << 20
+"""Longer lines are skipped, counted and reported, never held in memory."""
+LEAN_LINE = 16 << 20
+"""Above this length message bodies are left out."""
+MAX_DOCUMENT = 96 << 20
+"""Largest JSON document that is read."""
+MAX_COMPANION = 1 << 20
+MAX_UNPACKED = 4 << 30
+MAX_RATIO = 200
+CHECK = 4096
+"""Bytes before a cursor that identify what has been read."""
+
+
+class Seen:
+    """A file met on a walk."""
+
+    __slots__ = ("device", "inode", "mtime_ns", "path", "regular", "relative", "size")
+
+    def __init__(self, path: str, relative: str, st: os.stat_result) -> None:
+        self.path, self.relative = path, relative
+        self.size, self.mtime_ns = st.st_size, st.st_mtime_ns
+        self.device, self.inode = st.st_dev, st.st_ino
+        self.regular = stat.S_ISREG(st.st_mode)
+
+
+def walk(
+    root: str, only: Iterable[str] = (), skip: Iterable[str] = ()
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files below a folder, as (path relative to it, entry); unreadable folders are passed over.
+
+    Symbolic links to folders are followed once: a folder already visited is not entered again.
+    """
+    skipped = frozenset(skip)
+    visited: set[tuple[int, int]] = set()
+    wanted = frozenset(only)
+    todo = [(root, "")]
+    while todo:
+        folder, prefix = todo.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for e in entries:
+                    if not prefix and wanted and e.name not in wanted:
+                        continue
+                    try:
+                        if e.is_dir(follow_symlinks=False):
+                            if e.name not in skipped:
+                                todo.append((e.path, f"{prefix}{e.name}/"))
+                        elif e.is_symlink() and e.is_dir():
+                            st = e.stat()
+                            if (st.st_dev, st.st_ino) not in visited and e.name not in skipped:
+                                visited.add((st.st_dev, st.st_ino))
+                                if not _above(e.path, root):
+                                    todo.append((e.path, f"{prefix}{e.name}/"))
+                        else:
+                            yield prefix + e.name, e
+                    except OSError:
+                        continue
+        except OSError:
+            continue
+
+
+def _above(link: str, root: str) -> bool:
+    """True when a link leads to a folder that holds the link itself."""
+    target = os.path.realpath(link)
+    return (os.path.realpath(os.path.dirname(link)) + "/").startswith(target + "/") or (
+        os.path.realpath(root) + "/"
+    ).startswith(target + "/")
+
+
+def find(root: Root) -> list[Seen]:
+    """Every file below a root, in a fixed order."""
+    found = []
+    if os.path.isfile(root.path):
+        return [Seen(root.path, os.path.basename(root.path), os.stat(root.path))]
+    for relative, entry in walk(root.path, root.only, root.skip):
+        try:
+            found.append(Seen(entry.path, relative, entry.stat()))
+        except OSError:
+            continue  # vanished between the listing and now: as if it had never been listed
+    found.sort(key=lambda s: s.relative)
+    return found
+
+
+def fingerprint(roots: Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> str:
+    """One text that changes whenever any file below the roots appears, changes or goes.
+
+    Opens nothing. Shared-memory files of databases do not count: readers touch them.
+    """
+    crc = files = size = moments = 0
+    for path, only, skip in roots:
+        for relative, entry in walk(path, only, skip):
+            if relative.endswith("-shm"):
+                continue
+            try:
+                st = entry.stat()
+            except OSError:
+                continue
+            files += 1
+            size += st.st_size
+            moments += st.st_mtime_ns
+            name = f"{entry.path}\0{st.st_size}\0{st.st_mtime_ns}\0{st.st_ino}"
+            # exclusive or: folders list their entries in no fixed order
+            crc ^= zlib.crc32(name.encode("utf-8", "surrogateescape"))
+    return f"{files} {size} {moments} {crc}"
+
+
+def check_hash(tail: bytes) -> bytes:
+    """Identity of the bytes just before a cursor."""
+    import hashlib
+
+    return hashlib.blake2b(tail[-CHECK:], digest_size=16).digest()
+
+
+def matches(fd: int, offset: int, check: bytes) -> bool:
+    """True when the bytes before ``offset`` are those that were read then."""
+    start = max(0, offset - CHECK)
+    return check_hash(os.pread(fd, offset - start, start)) == check
+
+
+def open_regular(path: str) -> int:
+    """A read-only descriptor of a regular file; never blocks on a pipe or device.
+
+    Raises OSError, also for anything that is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(22, "not a regular file", path)
+    return fd
+
+
+def read_small(path: str) -> bytes | None:
+    """A companion file, or None when it is absent, unreadable or too large."""
+    try:
+        fd = open_regular(path)
+    except OSError:
+        return None
+    try:
+        if os.fstat(fd).st_size > MAX_COMPANION * 16:
+            return None
+        return os.read(fd, MAX_COMPANION * 16)
+    finally:
+        os.close(fd)
+
+
+class Chunk:
+    """Complete lines from one read."""
+
+    __slots__ = ("_before", "_block", "_start", "continued", "end", "lines", "skipped")
+
+    def __init__(
+        self,
+        lines: list[tuple[int, bytes]],
+        start: int,
+        block: bytes,
+        before: bytes,
+        skipped: list[tuple[int, int]],
+        *,
+        continued: bool = False,
+    ) -> None:
+        self.lines = lines
+        """(offset, bytes without newline) of each."""
+        self._start, self._block, self._before = start, block, before
+        self.end = start + len(block)
+        """Offset just past the last line."""
+        self.skipped = skipped
+        """(offset, length) of lines over MAX_LINE."""
+        self.continued = continued
+        """True when the first line goes on where an earlier read took a record without newline."""
+
+    def check(self, end: int) -> bytes:
+        """Hash of the bytes before ``end``, a place in or at the end of this chunk."""
+        n = end - self._start
+        return check_hash(self._block[max(0, n - CHECK) : n] if n >= CHECK
+                          else self._before + self._block[:n])  # fmt: skip
+
+
+def chunks(path: str, offset: int, fd: int | None = None) -> Iterator[Chunk]:
+    """Read forward from ``offset`` in bounded pieces that end just past a complete record.
+
+    A last line without newline is given out only when it is a whole JSON object; otherwise it
+    is left for a later read. Lines over MAX_LINE come back as ``skipped`` spans.
+    """
+    own = fd is None
+    descriptor = open_regular(path) if fd is None else fd
+    try:
+        read = (
+            _unpacked(descriptor, path)
+            if path.endswith(".zst")
+            else lambda at, n: os.pread(descriptor, n, at)
+        )
+        yield from _pieces(read, offset)
+    finally:
+        if own:
+            os.close(descriptor)
+
+
+def _pieces(read: Reading, offset: int) -> Iterator[Chunk]:
+    held = b""
+    at = offset  # of the first byte of held
+    before = min(offset, CHECK)
+    tail = read(offset - before, before) if before else b""
+    continued = bool(tail) and not tail.endswith(b"\n")
+    while True:
+        data = read(at + len(held), CHUNK)
+        block = held + data if held else data
+        if not data:
+            if block and _whole(block):
+                yield Chunk([(at, block)], at, block, tail, [], continued=continued)
+            return
+        end = block.rfind(b"\n") + 1
+        if not end:
+            held = block
+            if len(held) > MAX_LINE:
+                past, skipped, tail = _skip(read, at, at + len(held), held[-CHECK:])
+                held = block = b""
+                if skipped is None:
+                    return
+                at = past
+                yield Chunk([], at, b"", tail, [skipped], continued=continued)
+                continued = False
+            continue
+        lines = []
+        start = 0
+        find = block.find
+        while start < end:
+            stop = find(b"\n", start)
+            lines.append((at + start, block[start:stop]))
+            start = stop + 1
+        skipped_lines = [(o, len(x)) for o, x in lines if len(x) > MAX_LINE]
+        if skipped_lines:
+            lines = [(o, x) for o, x in lines if len(x) <= MAX_LINE]
+        held = block[end:]
+        done = block[:end]
+        yield Chunk(lines, at, done, tail, skipped_lines, continued=continued)
+        continued = False
+        tail = done[-CHECK:] if end >= CHECK else (tail + done)[-CHECK:]
+        at += end
+
+
+def _skip(
+    read: Reading, start: int, at: int, tail: bytes
+) -> tuple[int, tuple[int, int] | None, bytes]:
+    """Go on to the end of an over-long line: (place after it, its span, the bytes before)."""
+    while True:
+        data = read(at, CHUNK)
+        if not data:
+            return start, None, b""
+        n = data.find(b"\n")
+        if n >= 0:
+            tail = (tail + data[: n + 1])[-CHECK:]
+            return at + n + 1, (start, at + n - start), tail
+        tail = (tail + data)[-CHECK:]
+        at += len(data)
+
+
+def _whole(block: bytes) -> bool:
+    body = block.strip()
+    if len(body) > MAX_LINE or not (body.startswith(b"{") and body.endswith(b"}")):
+        return False
+    import json
+
+    try:
+        json.loads(body.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+class Bomb(Exception):
+    """A compressed file unpacks to far more than it may."""
+
+
+def _unpacked(fd: int, path: str) -> Reading:
+    """Sequential reading of a zstd file; offsets are of the unpacked bytes."""
+    import zstandard
+
+    size = max(1, os.fstat(fd).st_size)
+    stream = zstandard.ZstdDecompressor(max_window_size=64 << 20).stream_reader(
+        os.fdopen(os.dup(fd), "rb"), read_across_frames=True
+    )
+    position = 0
+
+    def read(at: int, n: int) -> bytes:
+        nonlocal position
+        while position < at:
+            got = len(stream.read(min(CHUNK, at - position)))
+            if not got:
+                return b""
+            position += got
+        data = stream.read(n)
+        position += len(data)
+        if position > MAX_UNPACKED or (position > 64 << 20 and position > size * MAX_RATIO):
+            raise Bomb(f"{path} unpacks to more than {position >> 20} MiB")
+        return data
+
+    return read
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Reading = Callable[[int, int], bytes]

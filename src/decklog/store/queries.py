@@ -1,0 +1,446 @@
+"""The questions: plain rows out of the embedded store. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from decklog.store.schema import MONEY, TOKENS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    import apsw
+
+COUNT_NAMES = (
+    "prompts messages tool_calls tool_errors files responses subagents compactions aborts limits "
+    "findings"
+).split()
+_TEXTS = "project cwd branch title prompt model agent_version".split()
+_TIMES = "started_at ended_at last_at".split()
+
+REASONS = {
+    (0, 1): "counted: the only record of this response",
+    (0, 2): "counted: the last record of this response stands",
+    (1, 1): "not counted here: copied from the session it counts in",
+    (2, 1): "not counted: another record of this response counts",
+    (3, 1): "nothing to count: the record states no tokens",
+}
+
+
+class Reading:
+    """The reading half of the store."""
+
+    db: apsw.Connection
+
+    def sessions(self, where: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Sessions, newest first, as dicts with the fields of `decklog.model.Session`.
+
+        ``where``: agents, projects, models, since, until, limit, offset, subagents, ids, parent,
+        root.
+        """
+        conditions, values = _conditions(where, "s.last_at")
+        conditions.insert(0, "s.listed")
+        if not where.get("subagents", True):
+            conditions.append("coalesce(s.relation, '') <> 'subagent'")
+        if where.get("ids") is not None:
+            conditions.append(f"s.name in ({_marks(where['ids'])})")
+            values += where["ids"]
+        for column in ("parent", "root"):
+            if where.get(column) is not None:
+                conditions.append(f"s.{column} = ?")
+                values.append(where[column])
+        if where.get("models"):
+            conditions.append(
+                f"""(s.model in ({_marks(where["models"])}) or exists(select 1 from daily d
+                where d.session = s.name and d.model in ({_marks(where["models"])})))"""
+            )
+            values += [*where["models"], *where["models"]]
+        sql = f"""select {_SESSION} from session s where {" and ".join(conditions)}
+            order by s.last_at desc, s.name limit ? offset ?"""
+        limit = where.get("limit")
+        values += [-1 if limit is None else limit, where.get("offset", 0)]
+        date = self._prices_date()
+        sources = self._sources() if limit is None or limit > 50 else None
+        for r in self.db.execute(sql, values):
+            if sources is None:
+                of = tuple(p["uri"] for p in self.parts(r[0]))
+            else:
+                of = tuple(sources.get(r[0], ()))
+            yield _session(r, date, of)
+
+    def _sources(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, uri in self.db.execute(
+            """select p.session, s.uri from part p join source s on s.id = p.source
+            order by p.superseded, s.gone, s.uri"""
+        ):
+            found.setdefault(name, []).append(_text(uri))
+        return found
+
+    def resolve(self, text: str) -> list[str]:
+        """Session ids that a text may mean: ``latest``, an id, a native id, or a prefix of one."""
+        db = self.db
+        if text == "latest":
+            sql = """select name from session where listed and coalesce(relation, '') <> 'subagent'
+                order by last_at desc, name limit 1"""
+            return [r[0] for r in db.execute(sql)]
+        exact = "select name from session where name = ?1 or native = ?1 order by name"
+        found = [r[0] for r in db.execute(exact, (text,))]
+        if found or not text:
+            return found
+        like = f"{_like(text)}%"
+        sql = """select name from session where (name like ?1 escape '\\' or native like ?1
+            escape '\\') and listed order by coalesce(relation, '') = 'subagent', name limit 50"""
+        found = [r[0] for r in db.execute(sql, (like,))]
+        tops = [n for n in found if not any(n != m and n.startswith(m) for m in found)]
+        return tops if len(tops) == 1 else found
+
+    def parts(self, session: str) -> list[dict[str, Any]]:
+        rows = self.db.execute(
+            """select s.id, s.agent, s.uri, s.kind, s.gone, p.part, p.superseded, s.offset, s.size
+            from part p join source s on s.id = p.source where p.session = ?
+            order by p.superseded, s.gone, p.started_at, s.uri""",
+            (session,),
+        )
+        names = "id agent uri kind gone part superseded offset size".split()
+        return [dict(zip(names, (*r[:2], _text(r[2]), *r[3:]), strict=True)) for r in rows]
+
+    def usage(self, by: str, where: dict[str, Any]) -> list[dict[str, Any]]:
+        """Sums of the counted facts by ``daily``, ``models``, ``projects`` or ``sessions``.
+
+        ``where``: agents, projects, models, since_day, until_day (exclusive), root.
+        """
+        keys = _BY[by]
+        conditions, values = ["d.day <> ''" if by == "daily" else "1"], []
+        _among(where, conditions, values)
+        if where.get("models"):
+            conditions.append(f"d.model in ({_marks(where['models'])})")
+            values += where["models"]
+        for name, test in (("since_day", "d.day >= ?"), ("until_day", "d.day < ?")):
+            if where.get(name):
+                conditions.append(test)
+                values.append(where[name])
+        sums = ", ".join(f"sum(d.{c})" for c in TOKENS)
+        # the sessions of a day are few: counting them distinct costs a fraction of the sums
+        sql = f"""select {", ".join(keys.values())}, {sums},
+                {", ".join(f"sum(d.{c})" for c in MONEY)}, sum(d.responses), count(distinct d.session)
+            from daily d join session s on s.name = d.session
+            where {" and ".join(conditions)} group by {", ".join(map(str, range(1, len(keys) + 1)))}
+            order by {", ".join(map(str, range(1, len(keys) + 1)))}"""
+        n = len(keys)
+        rows = []
+        for r in self.db.execute(sql, values):
+            row: dict[str, Any] = dict(zip(keys, r, strict=False))
+            row.update(zip(TOKENS, r[n:], strict=False))
+            *money, responses, sessions = r[n + len(TOKENS) :]
+            row.update(cost_fields(*money))
+            row.update(unpriced_responses=money[4], responses=responses, sessions=sessions)
+            rows.append(row)
+        return rows
+
+    def facts(self, where: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """Counted facts in order of time: (at, agent, project, provider, model, session,
+        tokens ..., cost, reported)."""
+        conditions, values = _conditions(where, "u.at")
+        if where.get("models"):
+            conditions.append(f"u.model in ({_marks(where['models'])})")
+            values += where["models"]
+        sql = f"""select u.at, s.agent, s.project, u.provider, u.model, s.name,
+                {", ".join(f"u.{c}" for c in TOKENS)}, u.cost, u.reported
+            from usage u join part p on p.source = u.source and p.part = u.part
+            join session s on s.name = p.session
+            where u.verdict = 0 and u.at is not null
+            {"".join(f" and {c}" for c in conditions)} order by u.at"""
+        yield from self.db.execute(sql, values)
+
+    def ledger(self, where: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Every recorded fact of sessions (``ids``) or of a ``day``, counted or not."""
+        conditions, values = ["1"], []
+        if where.get("ids") is not None:
+            conditions.append(f"p.session in ({_marks(where['ids'])})")
+            values += where["ids"]
+        if where.get("day"):
+            conditions.append("u.day = ?")
+            values.append(where["day"])
+        if where.get("agents"):
+            conditions.append(f"src.agent in ({_marks(where['agents'])})")
+            values += where["agents"]
+        date = self._prices_date()
+        sql = f"""select p.session, u.key, u.at, u.day, src.agent, u.provider, u.model,
+                {", ".join(f"u.{c}" for c in TOKENS)}, u.cost, u.reported, u.verdict, u.counted_in,
+                u.records, src.uri, u.offset, u.length, u.line, u.rank
+            from usage u join part p on p.source = u.source and p.part = u.part
+            join source src on src.id = u.source
+            where {" and ".join(conditions)} order by p.session, u.at, u.offset, u.key"""
+        for r in self.db.execute(sql, values):
+            n = 7 + len(TOKENS)
+            cost, reported, verdict, counted_in, records, uri, offset, length, line, rank = r[n:]
+            reason = REASONS[verdict, 2 if verdict == 0 and records > 1 else 1]
+            if verdict == 0 and rank == 0:
+                reason = "counted: the part of a stated total that no single record explains"
+            elif verdict == 0 and rank == 1:
+                reason = "counted: an embedded copy; the subagent's own transcript is missing"
+            yield {
+                **dict(zip("session key at date agent provider model".split(), r, strict=False)),
+                "usage": dict(zip(TOKENS, r[7:], strict=False)),
+                "cost": {
+                    "micro_usd": reported if cost is None else cost,
+                    "basis": basis(cost is not None, cost is None and reported is not None, 0),
+                    "reported_micro_usd": reported,
+                    "prices_date": date,
+                },
+                "counted": verdict == 0,
+                "reason": reason,
+                "counted_in": counted_in,
+                "records": records,
+                "ref": {"source": _text(uri), "offset": offset, "length": length, "line": line},
+            }
+
+    def tools(self, where: dict[str, Any]) -> list[dict[str, Any]]:
+        """Calls by tool: name, kind, calls, errors, sessions, milliseconds."""
+        conditions, values = _conditions(where, "t.at")
+        if where.get("ids") is not None:
+            conditions.append(f"s.name in ({_marks(where['ids'])})")
+            values += where["ids"]
+        sql = f"""select s.agent, t.name, t.kind, count(*), sum(t.ok = 0), count(distinct s.name),
+                sum(t.duration_ms)
+            from tool t join part p on p.source = t.source and p.part = t.part
+            join session s on s.name = p.session
+            where not t.inherited and not p.superseded
+            {"".join(f" and {c}" for c in conditions)}
+            group by 1, 2, 3 order by 4 desc, 1, 2"""
+        names = "agent name kind calls errors sessions duration_ms".split()
+        return [dict(zip(names, r, strict=True)) for r in self.db.execute(sql, values)]
+
+    def touched(self, session: str) -> list[dict[str, Any]]:
+        rows = self.db.execute(
+            """select t.path, sum(t.reads), sum(t.writes), min(t.first_at), max(t.last_at)
+            from part p join touched t on t.source = p.source and t.part = p.part
+            where p.session = ? and not p.superseded group by 1 order by 1""",
+            (session,),
+        )
+        names = "path reads writes first_at last_at".split()
+        return [dict(zip(names, r, strict=True)) for r in rows]
+
+    def children(self, session: str) -> list[str]:
+        sql = "select name from session where parent = ? order by started_at, name"
+        return [r[0] for r in self.db.execute(sql, (session,))]
+
+    def findings(self) -> Iterator[dict[str, Any]]:
+        for r in self.db.execute(
+            """select s.agent, s.uri, f.offset, f.length, f.line, f.reason, f.detail, f.count
+            from finding f join source s on s.id = f.source
+            order by s.agent, s.uri, f.offset, f.reason, f.detail"""
+        ):
+            names = "agent source offset length line reason detail count".split()
+            yield dict(zip(names, (r[0], _text(r[1]), *r[2:]), strict=True))
+
+    def overview(self) -> list[dict[str, Any]]:
+        """By agent: sources, bytes, those gone, pending bytes; sessions and findings."""
+        rows = self.db.execute(
+            """select agent, count(*), sum(max(size, 0)), sum(gone),
+                sum(case when kind = 'jsonl' and not gone and uri not like '%.zst'
+                    then max(size - offset, 0) else 0 end)
+            from source where kind <> 'other' group by 1 order by 1"""
+        ).fetchall()
+        sessions = dict(
+            self.db.execute("select agent, count(*) from session where listed group by 1")
+        )
+        findings = dict(
+            self.db.execute(
+                """select s.agent, sum(f.count) from finding f join source s on s.id = f.source
+                group by 1"""
+            )
+        )
+        names = "agent sources bytes gone pending_bytes".split()
+        return [
+            {
+                **dict(zip(names, r, strict=True)),
+                "sessions": sessions.get(r[0], 0),
+                "findings": findings.get(r[0], 0),
+            }
+            for r in rows
+        ]
+
+    def dump(self) -> Iterator[str]:
+        """Everything as text, one row a line, free of numbers that depend on the order of reading."""
+        for table, sql in _DUMP:
+            for r in self.db.execute(sql):
+                yield f"{table}\t" + "\t".join(_canonical(v) for v in r)
+
+    def _prices_date(self) -> str:
+        row = self.db.execute("select value from meta where key = 'prices_date'").fetchone()
+        return row[0] if row else ""
+
+
+_SESSION = ", ".join(
+    f"s.{c}"
+    for c in (
+        "name agent native parent relation root".split()
+        + _TEXTS
+        + _TIMES
+        + COUNT_NAMES
+        + [*TOKENS, *MONEY]
+        + [f"tree_{c}" for c in (*TOKENS, *MONEY)]
+        + ["completeness", "gone"]
+    )
+)
+
+
+def _session(r: tuple[Any, ...], date: str, sources: tuple[str, ...]) -> dict[str, Any]:
+    i = 6
+    texts = {n: v or "" for n, v in zip(_TEXTS, r[i:], strict=False)}
+    i += len(_TEXTS)
+    times = dict(zip(_TIMES, r[i:], strict=False))
+    i += len(_TIMES)
+    counts = dict(zip(COUNT_NAMES, r[i:], strict=False))
+    i += len(COUNT_NAMES)
+    n = len(TOKENS)
+    m = n + len(MONEY)
+    own, tree = r[i : i + m], r[i + m : i + 2 * m]
+    return {
+        "id": r[0],
+        "agent": r[1],
+        "native": r[2],
+        "parent": r[3],
+        "relation": r[4],
+        "root": r[5],
+        "host": "",
+        **texts,
+        **times,
+        "counts": counts,
+        "usage": dict(zip(TOKENS, own, strict=False)),
+        "cost": {**_cost(*own[n:]), "prices_date": date},
+        "tree_usage": dict(zip(TOKENS, tree, strict=False)),
+        "tree_cost": {**_cost(*tree[n:]), "prices_date": date},
+        "completeness": r[-2],
+        "sources": sources,
+        "gone": bool(r[-1]),
+    }
+
+
+def _cost(*money: int | None) -> dict[str, Any]:
+    fields = cost_fields(*money)
+    fields["micro_usd"] = fields.pop("cost_micro_usd")
+    return fields
+
+
+def cost_fields(
+    cost: int | None,
+    reported: int | None,
+    priced: int | None,
+    stated: int | None,
+    unpriced: int | None,
+) -> dict[str, Any]:
+    """Computed where there is a price; else what the agent said; else unknown, never zero."""
+    return {
+        "cost_micro_usd": cost,
+        "reported_micro_usd": reported,
+        "basis": basis(priced, stated, unpriced),
+    }
+
+
+def basis(priced: int | None, stated: int | None, unpriced: int | None) -> str:
+    """How a sum of money came about, from the responses behind it."""
+    kinds = ("computed", "reported", "unknown")
+    found = [k for k, n in zip(kinds, (priced, stated, unpriced), strict=True) if n]
+    return "unknown" if not found else found[0] if len(found) == 1 else "mixed"
+
+
+def _conditions(where: dict[str, Any], time: str) -> tuple[list[str], list[Any]]:
+    conditions, values = [], []
+    _among(where, conditions, values)
+    for name, test in (("since", ">="), ("until", "<")):
+        if where.get(name) is not None:
+            conditions.append(f"{time} {test} ?")
+            values.append(where[name])
+    return conditions, values
+
+
+def _among(where: dict[str, Any], conditions: list[str], values: list[Any]) -> None:
+    """Agents by name; projects by any part of their repository or folder."""
+    if where.get("agents"):
+        conditions.append(f"s.agent in ({_marks(where['agents'])})")
+        values += where["agents"]
+    if where.get("projects"):
+        test = "s.project like ? escape '\\' or s.cwd like ? escape '\\'"
+        conditions.append(f"({' or '.join([test] * len(where['projects']))})")
+        values += [f"%{_like(p)}%" for p in where["projects"] for _ in (0, 1)]
+
+
+def _marks(values: Any) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+
+
+def _canonical(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    return repr(value)
+
+
+_BY: dict[str, dict[str, str]] = {
+    "daily": {"date": "d.day", "agent": "s.agent", "provider": "d.provider", "model": "d.model"},
+    "models": {"agent": "s.agent", "provider": "d.provider", "model": "d.model"},
+    "projects": {"project": "s.project"},
+    "sessions": {"session": "s.root"},
+    "agents": {"agent": "s.agent"},
+}
+
+_OF_PART = "p.source = x.source and p.part = x.part join source s on s.id = x.source"
+_DUMP: tuple[tuple[str, str], ...] = (
+    (
+        "source",
+        """select agent, uri, kind, size, offset, line, hex(chk), version, gone from source
+        order by uri""",
+    ),
+    (
+        "part",
+        """select s.uri, p.session, p.parent, p.relation, p.cwd, p.project, p.branch, p.title,
+        p.prompt, p.model, p.agent_version, p.opened_at, p.started_at, p.ended_at, p.last_at,
+        p.first_uid, p.prompts, p.messages, p.compactions, p.aborts, p.limits, p.completeness,
+        p.superseded from part p join source s on s.id = p.source order by s.uri, p.session""",
+    ),
+    (
+        "event",
+        """select s.uri, x.seq, x.part, x.at, x.kind, x.offset, x.length from event x
+        join source s on s.id = x.source order by s.uri, x.seq""",
+    ),
+    (
+        "usage",
+        f"""select s.uri, x.key, p.session, x.at, x.day, x.provider, x.model,
+        {", ".join(f"x.{c}" for c in TOKENS)}, x.cost, x.reported, x.rank, x.inherits, x.offset,
+        x.length, x.line, x.records, x.verdict, x.counted_in from usage x join part p on {_OF_PART}
+        order by s.uri, x.key""",
+    ),
+    (
+        "tool",
+        f"""select s.uri, x.id, p.session, x.seq, x.name, x.kind, x.at, x.child, x.offset,
+        x.length, x.ok, x.ended_at, x.duration_ms, x.result_offset, x.inherited
+        from tool x join part p on {_OF_PART} order by s.uri, x.id""",
+    ),
+    (
+        "touched",
+        f"""select s.uri, p.session, x.path, x.reads, x.writes, x.first_at, x.last_at
+        from touched x join part p on {_OF_PART} order by s.uri, p.session, x.path""",
+    ),
+    (
+        "prompt",
+        f"""select s.uri, x.seq, p.session, x.uid, x.at, x.text, x.inherited from prompt x
+        join part p on {_OF_PART} order by s.uri, x.seq""",
+    ),
+    (
+        "finding",
+        """select s.uri, f.reason, f.detail, f.slot, f.offset, f.length, f.line, f.count
+        from finding f join source s on s.id = f.source order by 1, 2, 3, 4""",
+    ),
+    ("session", "select * from session order by name"),
+    ("daily", "select * from daily order by session, day, provider, model"),
+)

@@ -1,0 +1,209 @@
+"""Events to rows: what one read of one source adds to a store. Pure, and written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from decklog.agents._shared import clean, is_noise
+from decklog.model import (
+    Event,
+    Facts,
+    ParseWarning,
+    Ref,
+    ToolCalled,
+    ToolReturned,
+    UsageReported,
+    UserMessage,
+)
+
+KINDS: dict[str, int] = {
+    name: number
+    for number, name in enumerate(
+        """session_started user_message assistant_message reasoning tool_call tool_result
+        permission provider_status stderr parse_warning session_cleared session_ended
+        session_result heartbeat usage user_event usage_limit_hit usage_limit_resumed
+        usage_limit_resume_failed compacted forked state_changed""".split()
+    )
+}
+"""Number of each event kind in the event table."""
+
+EACH_ITS_PLACE = frozenset({"damaged", "salvaged", "too_long", "too_deep", "misfiled"})
+"""Findings that are listed one by one; others are counted by what they say."""
+
+
+class Batch(NamedTuple):
+    """Rows of one source, and the cursor they lead to. Plain values: it crosses processes."""
+
+    source: int
+    stat: tuple[int, int, int, int]
+    """size, mtime_ns, device, inode"""
+    offset: int
+    line: int
+    check: bytes
+    state: bytes
+    version: str
+    parts: list[tuple[Any, ...]]
+    events: list[tuple[Any, ...]]
+    usage: list[tuple[Any, ...]]
+    calls: list[list[Any]]
+    results: list[tuple[Any, ...]]
+    touched: list[list[Any]]
+    prompts: list[tuple[Any, ...]]
+    findings: list[tuple[Any, ...]]
+
+
+PART_FIELDS = Facts.__struct_fields__
+
+
+class Rows:
+    """Collects the rows of one source between two commits."""
+
+    def __init__(
+        self,
+        source: int,
+        agent: str,
+        price: Callable[..., int | None],
+        day: Callable[[int], str],
+        facts: dict[str, Facts],
+    ) -> None:
+        self.source, self.agent = source, agent
+        self.price, self.day = price, day
+        self.facts = facts
+        self.ordinals: dict[str, int] = {}
+        self.clear()
+
+    def _part(self, session: str) -> int:
+        """Ordinal of a session within the source: its place among the reader's facts.
+
+        A warning given before any session is met goes to the first.
+        """
+        for native in self.facts:
+            self.ordinals.setdefault(f"{self.agent}:{native}", len(self.ordinals))
+        return self.ordinals.get(session, 0)
+
+    def clear(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.usage: dict[str, tuple[Any, ...]] = {}
+        self.calls: dict[str, list[Any]] = {}
+        self.results: list[tuple[Any, ...]] = []
+        self.touched: dict[tuple[int, str], list[Any]] = {}
+        self.prompts: list[tuple[Any, ...]] = []
+        self.findings: list[tuple[Any, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def add(self, events: list[Event]) -> None:
+        source = self.source
+        for e in events:
+            part = self.ordinals.get(e.session)
+            if part is None:
+                part = self._part(e.session)
+            kind = type(e)
+            ref = e.ref
+            self.events.append((source, e.seq, part, e.at, _CODES[kind], ref.offset, ref.length))
+            if kind is UsageReported:
+                self._usage(e, part)  # type: ignore[arg-type]
+            elif kind is ToolCalled:
+                self._call(e, part)  # type: ignore[arg-type]
+            elif kind is ToolReturned:
+                self._result(e, part)  # type: ignore[arg-type]
+            elif kind is UserMessage:
+                if not e.injected:  # type: ignore[union-attr]
+                    text = clean(e.content)  # type: ignore[union-attr]
+                    row = (source, e.seq, part, e.uid, e.at, text, ref.offset, ref.length)
+                    self.prompts.append(row)
+            elif kind is ParseWarning:
+                self.finding(e.reason, e.message, ref)  # type: ignore[union-attr]
+
+    def _usage(self, e: UsageReported, part: int) -> None:
+        u, at, ref = e.usage, e.at, e.ref
+        before = self.usage.get(e.key)
+        records = 1
+        if before is not None:
+            records = before[-1] + 1
+            # the same rule as the store's, for records of two batches: see its upsert
+            rank, output = before[15], before[11]
+            if not (e.rank > rank or e.rank == 0 or (e.rank == rank and u.output >= output)):
+                self.usage[e.key] = (*before[:-1], records)
+                return
+        self.usage[e.key] = (
+            self.source, e.key, part, at, "" if at is None else self.day(at), e.provider, e.model,
+            u.input, u.cache_read, u.cache_write, u.cache_write_1h, u.output, u.reasoning,
+            self.price(e.provider, e.model, u, at), e.reported_micro_usd, e.rank, e.inherits,
+            ref.offset, ref.length, ref.line, records,
+        )  # fmt: skip
+
+    def _call(self, e: ToolCalled, part: int) -> None:
+        key = e.tool_id or f"#{e.seq}"
+        if key not in self.calls:
+            self.calls[key] = [
+                self.source, key, part, e.seq, e.tool_name, e.tool_kind or "other", e.at, e.child,
+                e.ref.offset, e.ref.length, None, None, None, None, None,
+            ]  # fmt: skip
+        if e.paths:
+            wrote = e.tool_kind in ("file_write", "file_edit", "notebook")
+            self._touch(e.paths, part, e.at, wrote)
+
+    def _result(self, e: ToolReturned, part: int) -> None:
+        ok = None if e.success is None else int(e.success)
+        call = self.calls.get(e.tool_id or "")
+        if call is not None:
+            call[7] = e.child or call[7]
+            call[11:13] = [
+                call[11] if e.at is None else e.at,
+                call[12] if e.duration_ms is None else e.duration_ms,
+            ]
+            call[10], call[13], call[14] = ok, e.ref.offset, e.ref.length
+        else:  # its call came in an earlier batch
+            row = (ok, e.at, e.duration_ms, e.child, e.ref.offset, e.ref.length)
+            self.results.append((*row, self.source, e.tool_id))
+        if e.paths:
+            self._touch(e.paths, part, e.at, True)
+
+    def _touch(self, paths: tuple[str, ...], part: int, at: int | None, wrote: bool) -> None:
+        for path in paths:
+            if is_noise(path):
+                continue
+            path = path[:4096]
+            row = self.touched.get((part, path))
+            if row is None:
+                row = self.touched[part, path] = [self.source, part, path, 0, 0, at, at]
+            row[4 if wrote else 3] += 1
+            if at is not None:
+                row[5] = at if row[5] is None or at < row[5] else row[5]
+                row[6] = at if row[6] is None or at > row[6] else row[6]
+
+    def finding(self, reason: str, detail: str, ref: Ref) -> None:
+        slot = ref.offset if reason in EACH_ITS_PLACE else 0
+        row = (self.source, reason, detail[:500], slot, ref.offset, ref.length, ref.line)
+        self.findings.append(row)
+
+    def batch(
+        self,
+        stat: tuple[int, int, int, int],
+        offset: int,
+        line: int,
+        check: bytes,
+        state: bytes,
+        version: str = "",
+    ) -> Batch:
+        """The rows so far as a batch; the collection starts anew."""
+        prefix = f"{self.agent}:"
+        parts = []
+        for part, (native, f) in enumerate(self.facts.items()):
+            values = tuple(getattr(f, name) for name in PART_FIELDS)
+            parts.append((self.source, part, prefix + native, *values))
+        made = Batch(
+            self.source, stat, offset, line, check, state, version, parts, self.events,
+            list(self.usage.values()), list(self.calls.values()), self.results,
+            list(self.touched.values()), self.prompts, self.findings,
+        )  # fmt: skip
+        self.clear()
+        return made
+
+
+_CODES: dict[type, int] = {}
+for _kind in Event.__args__:  # type: ignore[attr-defined]
+    _CODES[_kind] = KINDS[_kind.__struct_config__.tag]

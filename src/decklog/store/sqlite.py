@@ -1,0 +1,330 @@
+"""The embedded store: SQLite through apsw, WAL, one writer by lock, readers never blocked."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+
+import apsw
+
+from decklog.errors import StoreBusy, StoreCorrupt, StoreError, StoreTooNew
+from decklog.store import queries
+from decklog.store.schema import SCHEMA, TOKENS, VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from decklog.store import SourceRow
+    from decklog.store.rows import Batch
+
+FILE = "decklog.db"
+LOCK = "write.lock"
+BUSY_MS = 5_000
+
+
+class SqliteStore(queries.Reading):
+    """See `decklog.store.Store`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.path = os.path.join(folder, FILE)
+        self.lock = -1
+        old = os.umask(0o077)
+        try:
+            self.db = apsw.Connection(self.path)
+            self.db.set_busy_timeout(BUSY_MS)
+            self._prepare()
+        except apsw.NotADBError:
+            raise StoreCorrupt(f"{self.path} is not a database") from None
+        except apsw.CorruptError as error:
+            raise StoreCorrupt(f"{self.path}: {error}") from None
+        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError, apsw.FullError) as error:
+            raise StoreError(
+                f"{self.path}: {error}", hint="check space and permissions, or set DECKLOG_HOME"
+            ) from None
+        finally:
+            os.umask(old)
+
+    def _prepare(self) -> None:
+        version = self.db.pragma("user_version")
+        if version > VERSION:
+            raise StoreTooNew(f"{self.path} was written by a newer decklog (format {version})")
+        if version == 0:
+            with self.writing():
+                if self.db.pragma("user_version") == 0:
+                    self.db.pragma("page_size", 8192)
+                    self.db.pragma("journal_mode", "wal")
+                    self.db.execute("begin immediate")
+                    self.db.execute(SCHEMA)
+                    self.db.pragma("user_version", VERSION)
+                    self.db.execute("commit")
+
+    def close(self) -> None:
+        self.db.close()
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
+
+    # -- writing -------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, wait: float = 30.0) -> Iterator[None]:
+        """Be the one writer: an advisory lock on a file of its own, which a crash releases."""
+        import fcntl
+
+        if self.lock >= 0:
+            yield
+            return
+        fd = os.open(os.path.join(self.folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + wait
+        pause = 0.005
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= until:
+                    os.close(fd)
+                    raise StoreBusy(
+                        f"another decklog is writing to {self.folder}", hint="try again"
+                    ) from None
+                time.sleep(pause)
+                pause = min(0.1, pause * 2)
+        self.lock = fd
+        try:
+            self.db.pragma("synchronous", 1)
+            self.db.pragma("cache_size", -32_768)
+            yield
+        finally:
+            self.lock = -1
+            os.close(fd)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One short transaction. Failures of the disk come out as StoreError, nothing is changed."""
+        try:
+            self.db.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self.db.execute("rollback")
+                raise
+            self.db.execute("commit")
+        except apsw.CorruptError as error:
+            raise StoreCorrupt(f"{self.path}: {error}") from None
+        except (apsw.FullError, apsw.IOError, apsw.ReadOnlyError) as error:
+            if self.db.in_transaction:
+                self.db.execute("rollback")
+            raise StoreError(
+                f"{self.path}: {error}", hint="free some space, then run decklog sync again"
+            ) from None
+
+    def known(self) -> dict[str, SourceRow]:
+        rows = self.db.execute(
+            "select uri, id, agent, kind, size, mtime_ns, device, inode, offset, line, chk, "
+            "version, gone from source"
+        )
+        return {os.fsdecode(r[0]): r[1:] for r in rows}  # type: ignore[misc]
+
+    def state(self, source: int) -> bytes:
+        row = self.db.execute("select state from source where id = ?", (source,)).fetchone()
+        return row[0] if row else b""
+
+    def reserve(self, agent: str, uri: str, kind: str) -> int:
+        found = self.db.execute("select id from source where uri = ?", (_uri(uri),)).fetchone()
+        if found:
+            return int(found[0])
+        self.db.execute(
+            "insert into source(agent, uri, kind) values(?, ?, ?)", (agent, _uri(uri), kind)
+        )
+        return int(self.db.last_insert_rowid())
+
+    def reserve_all(self, wanted: Iterable[tuple[str, str, str]]) -> list[int]:
+        """`reserve` for many (agent, uri, kind) in one transaction."""
+        with self._transaction():
+            return [self.reserve(*w) for w in wanted]
+
+    def apply(self, batches: Iterable[Batch]) -> None:
+        run = self.db.executemany
+        with self._transaction():
+            for b in batches:
+                run(_PART, b.parts)
+                run("insert into event values(?, ?, ?, ?, ?, ?, ?)", b.events)
+                run(_USAGE, b.usage)
+                run(_CALL, b.calls)
+                run(_RESULT, b.results)
+                run(_TOUCHED, b.touched)
+                run(_PROMPT, b.prompts)
+                size, mtime_ns, device, inode = b.stat
+                if size >= 0:  # read to its end: earlier trouble is over
+                    self.db.execute(
+                        "delete from finding where source = ? and reason in ('unreadable', 'bomb')",
+                        (b.source,),
+                    )
+                run(_FINDING, b.findings)
+                self.db.execute(
+                    "update source set size = ?, mtime_ns = ?, device = ?, inode = ?, offset = ?, "
+                    "line = ?, chk = ?, state = ?, version = ?, gone = 0 where id = ?",
+                    (size, mtime_ns, device, inode, b.offset, b.line, b.check, b.state,
+                     b.version, b.source),
+                )  # fmt: skip
+                run("insert or ignore into dirty values(?)", [(p[2],) for p in b.parts])
+
+    def forget(self, source: int) -> None:
+        with self._transaction():
+            self._soil(source)
+            for table in ("part", "event", "usage", "tool", "touched", "prompt", "finding"):
+                self.db.execute(f"delete from {table} where source = ?", (source,))
+            self.db.execute(
+                "update source set size = -1, offset = 0, line = 0, chk = x'', state = x'', "
+                "version = '' where id = ?",
+                (source,),
+            )
+
+    def retire(self, source: int) -> None:
+        with self._transaction():
+            self._soil(source)
+            (uri,) = self.db.execute("select uri from source where id = ?", (source,)).fetchone()
+            earlier = self.db.execute(
+                "select count(*) from source where uri glob ?", (f"{_glob(uri)}#rewritten-*",)
+            ).fetchone()[0]
+            self.db.execute(
+                "update source set uri = ?, gone = 1 where id = ?",
+                (f"{uri}#rewritten-{earlier + 1}", source),
+            )
+
+    def mark_gone(self, sources: Iterable[int], gone: bool) -> None:
+        with self._transaction():
+            for source in sources:
+                self._soil(source)
+                self.db.execute("update source set gone = ? where id = ?", (int(gone), source))
+                self.db.execute(
+                    "delete from finding where source = ?1 and ?2 and "
+                    "(select kind from source where id = ?1) = 'other'",
+                    (source, int(gone)),
+                )
+
+    def move(self, source: int, uri: str) -> None:
+        with self._transaction():
+            self._soil(source)
+            self.db.execute(
+                "update source set uri = ?, gone = 0 where id = ?", (_uri(uri), source)
+            )
+
+    def put_findings(self, rows: Iterable[tuple[int, str, str]]) -> None:
+        """Findings about whole files, as (source, reason, detail); the old ones of these go."""
+        with self._transaction():
+            for source, reason, detail in rows:
+                self.db.execute(
+                    "insert or replace into finding values(?, ?, ?, 0, 0, 0, 0, 1)",
+                    (source, reason, detail),
+                )
+
+    def _soil(self, source: int) -> None:
+        self.db.execute(
+            "insert or ignore into dirty select session from part where source = ?", (source,)
+        )
+
+    def link(self) -> int:
+        dirty = [r[0] for r in self.db.execute("select session from dirty")]
+        if not dirty:
+            return 0
+        from decklog.store.link import Linker
+
+        done = 0
+        linker = Linker(self.db)
+        with self._transaction():
+            done = linker.run(dirty)
+            self.db.execute("delete from dirty")
+        return done
+
+    def redate(self, tz: str, day: Any) -> None:
+        """Move every usage fact to its day in another time zone."""
+        with self._transaction():
+            self.db.create_scalar_function("local_day", day, 1, deterministic=True)
+            self.db.execute("update usage set day = local_day(at) where at is not null")
+            self.db.execute("insert or ignore into dirty select session from part")
+            self._put("tz", tz)
+
+    def reprice(self, price: Any, date: str) -> None:
+        """Price every usage fact anew; ``price`` takes provider, model, time and tokens."""
+        with self._transaction():
+            self.db.create_scalar_function("price_of", price, 3 + len(TOKENS))
+            columns = ", ".join(TOKENS)
+            self.db.execute(f"update usage set cost = price_of(provider, model, at, {columns})")
+            self.db.execute("insert or ignore into dirty select session from part")
+            self._put("prices_date", date)
+
+    def get(self, key: str) -> str | None:
+        row = self.db.execute("select value from meta where key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _put(self, key: str, value: str) -> None:
+        self.db.execute("insert or replace into meta values(?, ?)", (key, value))
+
+    def put(self, key: str, value: str) -> None:
+        with self._transaction():
+            self._put(key, value)
+
+
+def _uri(path: str) -> str | bytes:
+    """A path as the database can hold it: bytes where it is not valid Unicode."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def _glob(text: object) -> str:
+    """Text for GLOB that matches itself only."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in str(text))
+
+
+def _marks(n: int) -> str:
+    return ", ".join("?" * n)
+
+
+_PART = f"""insert into part values({_marks(26)}, 0)
+    on conflict(source, part) do update set {", ".join(
+        f"{c} = excluded.{c}" for c in
+        "session native parent relation copies cwd project branch title title_rank prompt model "
+        "agent_version opened_at started_at ended_at last_at first_uid prompts messages "
+        "compactions aborts limits completeness".split()
+    )}"""
+
+_USAGE_COLUMNS = (
+    "part at day provider model input cache_read cache_write cache_write_1h output reasoning cost "
+    "reported rank inherits offset length line".split()
+)
+# The last record of a response stands, unless it says less than one before it: a remainder
+# (rank 0) may shrink, an answer cannot.
+_USAGE = f"""insert into usage(source, key, {", ".join(_USAGE_COLUMNS)}, records)
+    values({_marks(21)})
+    on conflict(source, key) do update set records = records + excluded.records, {", ".join(
+        f"{c} = case when excluded.rank > rank or excluded.rank = 0 or (excluded.rank = rank "
+        f"and excluded.output >= output) then excluded.{c} else {c} end"
+        for c in _USAGE_COLUMNS
+    )}"""
+
+_CALL = f"""insert into tool(source, id, part, seq, name, kind, at, child, offset, length, ok,
+    ended_at, duration_ms, result_offset, result_length)
+    values({_marks(15)}) on conflict(source, id) do nothing"""
+
+_RESULT = """update tool set ok = ?1, ended_at = coalesce(?2, ended_at),
+    duration_ms = coalesce(?3, duration_ms), child = coalesce(?4, child),
+    result_offset = ?5, result_length = ?6 where source = ?7 and id = ?8"""
+
+_TOUCHED = f"""insert into touched values({_marks(7)})
+    on conflict(source, part, path) do update set reads = reads + excluded.reads,
+    writes = writes + excluded.writes,
+    first_at = min(coalesce(first_at, excluded.first_at), coalesce(excluded.first_at, first_at)),
+    last_at = max(coalesce(last_at, excluded.last_at), coalesce(excluded.last_at, last_at))"""
+
+_PROMPT = f"insert into prompt values({_marks(8)}, 0) on conflict(source, seq) do nothing"
+
+_FINDING = f"""insert into finding(source, reason, detail, slot, offset, length, line)
+    values({_marks(7)}) on conflict do update set count = count + 1"""
