@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from multiprocessing import Pool
 from pathlib import Path
 from random import Random
@@ -29,6 +30,8 @@ from synthetic.truth import Truth
 END = 1_793_404_800_000
 """2026-10-31T00:00Z: no session starts later."""
 PROJECTS = 40
+OVERRUN = 1.07
+"""A session ends with the record that exceeds its budget: what it takes on average."""
 WRITERS: dict[str, tuple[Callable[[Plan], None], int]] = {
     "claude": (claude.write, 64),
     "codex": (codex.write, 24),
@@ -69,7 +72,7 @@ def plan(seed: int, size: int) -> list[Order]:
         most = 3_000_000 if kind.startswith("gemini") else 16_000_000
         budget = int(min(most, size // 20, max(2_000, rng.lognormvariate(12.0, 1.35))))
         orders.append(Order(len(orders), kind, project, budget))
-        left -= budget
+        left -= int(budget * OVERRUN)
     return orders
 
 
@@ -101,16 +104,13 @@ class Worker:
         return truth
 
 
-_worker: Worker
+@cache
+def _worker(home: str, seed: int) -> Worker:
+    return Worker(home, seed)
 
 
-def _start_worker(home: str, seed: int) -> None:
-    global _worker
-    _worker = Worker(home, seed)
-
-
-def _write(order: Order) -> Truth:
-    return _worker.write(order)
+def _write(home: str, seed: int, order: Order) -> Truth:
+    return _worker(home, seed).write(order)
 
 
 def make(home: Path, size: int, seed: int = 1, jobs: int | None = None) -> Truth:
@@ -118,8 +118,8 @@ def make(home: Path, size: int, seed: int = 1, jobs: int | None = None) -> Truth
     home.mkdir(parents=True, exist_ok=True)
     truth = Truth()
     orders = sorted(plan(seed, size), key=lambda o: -o.budget)
-    with Pool(jobs or os.cpu_count(), _start_worker, (str(home), seed)) as pool:
-        for part in pool.imap_unordered(_write, orders):
+    with Pool(jobs or os.cpu_count()) as pool:
+        for part in pool.imap_unordered(partial(_write, str(home), seed), orders):
             truth.merge(part)
     found = {"seed": seed, "requested": size, **truth.as_json()}
     (home / "truth.json").write_text(json.dumps(found, indent=1) + "\n")

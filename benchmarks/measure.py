@@ -30,7 +30,7 @@ class Run:
     """Peak resident bytes of all its processes together, where somebody watched."""
 
 
-class Failed(Exception):
+class CommandError(Exception):
     """A command ended with an error."""
 
 
@@ -49,7 +49,7 @@ def run(argv: Sequence[str], env: Mapping[str, str], output: Path, *, watch: boo
     memory = tree.stop() if tree else 0
     if process.returncode:
         why = errors.read_text(errors="replace").strip()[-2000:]
-        raise Failed(f"{' '.join(argv)} ended with {process.returncode}: {why}")
+        raise CommandError(f"{' '.join(argv)} ended with {process.returncode}: {why}")
     if watch and not memory:  # nothing to look at on this system: the largest process, then
         memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Run(wall, usage.ru_utime + usage.ru_stime, memory)

@@ -19,7 +19,7 @@ BEGIN, END = "<!-- benchmark: written by benchmarks/run.py -->", "<!-- /benchmar
 
 @dataclass
 class Side:
-    """The runs of one tool in one case; `watched` is the warm-up run, whose memory was seen."""
+    """The runs of one tool in one case; only the one that was `watched` knows its memory."""
 
     watched: Run
     runs: list[Run]

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ Row = tuple[int, int, int, int]
 Rows = dict[str, Row]
 
 
-class Missing(Exception):
+class UnavailableError(Exception):
     """A rival could not be had; the text says why."""
 
 
@@ -57,7 +58,7 @@ class Rival:
             self.get(self.version, folder)
         found = next(folder.glob(self.binary), None)
         if found is None:
-            raise Missing(f"{self.name} {self.version} has no binary for this platform")
+            raise UnavailableError(f"{self.name} {self.version} has no binary for this platform")
         found.chmod(0o755)
         return found
 
@@ -65,7 +66,7 @@ class Rival:
 def _from_npm(version: str, folder: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise Missing("npm is not installed")
+        raise UnavailableError("npm is not installed")
     flags = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
     _fetch([npm, "install", "--prefix", str(folder), *flags, f"ccusage@{version}"])
 
@@ -73,19 +74,19 @@ def _from_npm(version: str, folder: Path) -> None:
 def _from_pypi(version: str, folder: Path) -> None:
     flags = ("--quiet", "--no-deps", "--disable-pip-version-check")
     pip = [sys.executable, "-m", "pip", "install", *flags]
-    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode:
+    if find_spec("pip") is None:
         uv = shutil.which("uv")
         if uv is None:
-            raise Missing("neither pip nor uv is installed")
+            raise UnavailableError("neither pip nor uv is installed")
         pip = [uv, "pip", "install", "--quiet", "--no-deps"]
     _fetch([*pip, "--target", str(folder), f"agentsview=={version}"])
 
 
 def _fetch(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         why = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise Missing(f"{' '.join(command[:2])}... failed: {why[-1]}")
+        raise UnavailableError(f"{' '.join(command[:2])}... failed: {why[-1]}")
 
 
 CCUSAGE = Rival(

@@ -26,7 +26,7 @@ import report
 import rivals
 from cases import CASES, Case
 from corpus import parse_size
-from measure import Failed, leave_network
+from measure import CommandError, leave_network
 from report import Report, Result, Side
 from stage import Stage, cached_corpus, staged
 
@@ -74,18 +74,17 @@ def main() -> None:
 def measure_main(stage: Stage, found: Report, cases: Sequence[Case]) -> None:
     """Are our numbers right, then how fast, then whether the rivals have them right too."""
     truth = exact.truth_of(stage.corpus)
-    checks = []
     if truth is None:
         found.notes.append("this home has no truth.json: exactness was not checked")
-    else:
-        checks.append(exact.check_ours(stage, truth))
-        found.exact = checks[0].exact
-        print("\n".join(checks[0].differences[:10]), file=sys.stderr)
     if stage.size < 0.9 * FULL:
         found.notes.append("the goals are meant for 1 GB of transcripts, and this is less")
+    checks = exact.check_ours(stage, truth) if truth else []
+    for check in checks:
+        found.exact = check.exact
+        print("\n".join(check.differences[:10]), file=sys.stderr)
     found.results = measure_all(stage, cases, found)
-    if truth is not None:
-        found.exactness = exact.table([*checks, *exact.check_rivals(stage, truth)], truth)
+    if truth:
+        found.exactness = exact.table(checks + exact.check_rivals(stage, truth), truth)
 
 
 def _distance(home: Path, sizes: list[str], homes: list[Path]) -> float:
@@ -102,15 +101,16 @@ def find_tools(command: str) -> tuple[dict[str, list[str]], list[str]]:
     for rival in rivals.RIVALS:
         try:
             tools[rival.name] = [str(rival.install())]
-        except rivals.Missing as why:
+        except rivals.UnavailableError as why:
             notes.append(f"{rival.name} {rival.version} was left out: {why}")
             print(notes[-1], file=sys.stderr)
     return tools, notes
 
 
 def version(argv: list[str]) -> str:
-    said = subprocess.run([*argv, "--version"], capture_output=True, text=True).stdout.split()
-    return next((w.lstrip("v") for w in said if any(c.isdigit() for c in w)), "unknown")
+    done = subprocess.run([*argv, "--version"], check=True, capture_output=True, text=True)
+    words = done.stdout.split()
+    return next((w.lstrip("v") for w in words if any(map(str.isdigit, w))), "unknown")
 
 
 def describe(stage: Stage) -> str:
@@ -128,7 +128,7 @@ def measure_all(stage: Stage, cases: Sequence[Case], found: Report) -> list[Resu
         print(f"{case.name} ...", file=sys.stderr)
         try:
             result = measure(stage, case, found.runs)
-        except Failed as why:
+        except CommandError as why:
             found.notes.append(f"{case.name} failed: {why}")
         else:
             results += [result] if result else []
@@ -136,11 +136,14 @@ def measure_all(stage: Stage, cases: Sequence[Case], found: Report) -> list[Resu
 
 
 def measure(stage: Stage, case: Case, runs: int) -> Result | None:
-    """One case: a warm-up whose memory is watched, then ours and the rival's by turns."""
+    """One case: a warm-up, a run whose memory is watched, then ours and the rival's by turns."""
     calls = [case.ours]
     if case.rival and case.rival.tool in stage.tools:
         calls.append(case.rival)
     with stage.daemon(calls[-1]):
+        for call in calls:
+            if not call.fresh:
+                stage.run(call)
         if case.append and not stage.append():
             return None
         sides = [Side(stage.run(call, watch=True), []) for call in calls]
@@ -157,4 +160,7 @@ def measure(stage: Stage, case: Case, runs: int) -> Result | None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CommandError as why:
+        sys.exit(str(why))

@@ -59,7 +59,10 @@ def places(env: Mapping[str, str]) -> tuple[str, str]:
     if sys.platform == "darwin":
         import platformdirs
 
-        data, config = platformdirs.user_data_dir("decklog"), platformdirs.user_config_dir("decklog")
+        data, config = (
+            platformdirs.user_data_dir("decklog"),
+            platformdirs.user_config_dir("decklog"),
+        )
     else:  # the XDG base directories, by hand: this runs before every warm command
         data = f"{env.get('XDG_DATA_HOME') or home + '/.local/share'}/decklog"
         config = f"{env.get('XDG_CONFIG_HOME') or home + '/.config'}/decklog"
@@ -98,9 +101,7 @@ def load(env: Mapping[str, str], flags: Mapping[str, object] | None = None) -> C
             f"{config_file}: unknown key {unknown[0]!r}",
             hint=f"known keys: {', '.join(SETTINGS)}",
         )
-    return Config(
-        data_dir=data_dir, config_file=config_file, env=env, origins=origins, **values
-    )
+    return Config(data_dir=data_dir, config_file=config_file, env=env, origins=origins, **values)
 
 
 def _parse(text: str, default: object, origin: str) -> object:

@@ -32,9 +32,12 @@ def _open(path: str) -> apsw.Connection:
 
 
 def _queries(db: apsw.Connection, path: str, a: Agent) -> Queries:
+    names = db.execute("select name from sqlite_master where type = 'table'").fetchall()
     tables = {
-        name: frozenset(r[1] for r in db.execute(f"pragma table_info({_quoted(name)})"))
-        for (name,) in db.execute("select name from sqlite_master where type = 'table'").fetchall()
+        str(name): frozenset(
+            str(r[1]) for r in db.execute(f"pragma table_info({_quoted(str(name))})")
+        )
+        for (name,) in names
     }
     queries = a.queries(tables)
     if queries is None:

@@ -125,7 +125,7 @@ class Decklog:
             (path, tuple(filter(None, only.split(","))), tuple(filter(None, skip.split(","))))
             for path, only, skip in rows
         ]
-        return sources.fingerprint(roots) == get("fingerprint")
+        return bool(sources.fingerprint(roots) == get("fingerprint"))
 
     def refresh(self, progress: Callable[[int, int], None] | None = None) -> str:
         """Sync if anything changed and no other process is at it; a note when it could not."""
@@ -297,9 +297,7 @@ class Decklog:
         return lines
 
 
-def rebuild_store(
-    config: Config, progress: Callable[[int, int], None] | None = None
-) -> Report:
+def rebuild_store(config: Config, progress: Callable[[int, int], None] | None = None) -> Report:
     """Make the store anew from the sources; works also where the old one cannot be opened."""
     from decklog import sync
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from decklog import agents, pricing, sources, sync
+from decklog import agents, pricing, reading, sources
 from decklog.agents import Agent
 from decklog.errors import FormatError, NotFound, SourceError
 from decklog.model import (
@@ -72,20 +72,16 @@ def _recognise(uri: str) -> tuple[Agent, str]:
                 claim = a.claim(relative)
                 if claim in ("jsonl", "json", "sqlite"):
                     return a, claim
-    raise FormatError(
-        "no agent is known by this path; name one", agent="", uri=uri
-    )
+    raise FormatError("no agent is known by this path; name one", agent="", uri=uri)
 
 
-def _read(
-    a: Agent, uri: str, kind: str, parts: Iterable[str] = ()
-) -> Iterator[Event]:
+def _read(a: Agent, uri: str, kind: str, parts: Iterable[str] = ()) -> Iterator[Event]:
     source = Source(agent=a.name, uri=uri, kind=kind)  # type: ignore[arg-type]
-    companions = sync.companions(a, uri.partition("#")[0])
+    companions = reading.companions(a, uri.partition("#")[0])
     reader = a.reader(Cursor(source=source), companions=companions)
     try:
         if kind != "jsonl":
-            data = sync.document_bytes(a, uri, kind, uri.rpartition("#")[2], parts)
+            data = reading.document_bytes(a, uri, kind, uri.rpartition("#")[2], parts)
             if data:
                 yield from reader.feed(data, Ref(uri, 0, len(data)))
             return
@@ -150,7 +146,7 @@ def raw(store: Any, session: str) -> Iterator[bytes]:
         else:
             a = agents.get(part["agent"])
             document = part["uri"].rpartition("#")[2]
-            data = sync.document_bytes(
+            data = reading.document_bytes(
                 a, part["uri"], part["kind"], document, _folder_parts(a, part)
             )
             if data:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from decklog.errors import SourceError
+from decklog.reading import batches
 from decklog.store.rows import Batch
 
 _HEAD = struct.Struct("<Q")
@@ -33,8 +34,6 @@ def parallel(tasks: list[Any], day: Callable[[int], str], jobs: int) -> Iterator
 
     Raises SourceError when a worker dies.
     """
-    from decklog.sync import batches
-
     sys.stdout.flush()
     sys.stderr.flush()
     selector = selectors.DefaultSelector()

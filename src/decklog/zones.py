@@ -118,5 +118,3 @@ def moment(text: str, now_ms: int, zone: Zone) -> int:
         raise UsageError(
             f"not a time: {text!r}", hint="write 7d, 2h, today, yesterday or 2026-11-01"
         ) from None
-
-

@@ -158,5 +158,16 @@ def names() -> tuple[str, ...]:
     return (*BUILT_IN, *sorted(n for n in _entry_points() if n not in BUILT_IN))
 
 
+broken: dict[str, str] = {}
+"""Installed agents that could not be loaded, and why; they are left out, not fatal."""
+
+
 def every() -> tuple[Agent, ...]:
-    return tuple(get(n) for n in names())
+    """All agents that can be loaded, built-in ones first."""
+    found = [get(n) for n in BUILT_IN]
+    for name in names()[len(BUILT_IN) :]:
+        try:
+            found.append(get(name))
+        except Exception as error:  # a stranger's code: whatever it raises, the rest goes on
+            broken[name] = f"{type(error).__name__}: {error}"
+    return tuple(found)

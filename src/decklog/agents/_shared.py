@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from math import isfinite
 from typing import Any, ClassVar
 
 import msgspec
@@ -28,7 +29,7 @@ _EARLIEST, _LATEST = 946_684_800_000, 4_102_444_800_000  # years 2000 and 2100
 
 
 def to_ms(text: str) -> int | None:
-    """Milliseconds UTC of an RFC 3339 time; None when it is not one, has no offset, or is absurd."""
+    """Milliseconds UTC of an RFC 3339 time; None when it is none, has no offset, or is absurd."""
     if len(text) == 24 and text[23] == "Z":  # 2026-01-02T03:04:05.678Z, the usual form
         minute = _minutes.get(text[:16])
         if minute is not None:
@@ -65,7 +66,7 @@ _spaces = re.compile(r"\s+")
 
 
 def clean(text: str, limit: int = PROMPT_LENGTH) -> str:
-    """One line of text: white space collapsed, a ``<session>`` wrapper dropped, cut to ``limit``."""
+    """One line of text: white space collapsed, a ``<session>`` wrapper dropped, cut short."""
     text = _spaces.sub(" ", text[: limit * 20]).strip()
     if text.startswith("<session>") and text.endswith("</session>"):
         text = text[9:-10].strip()
@@ -138,14 +139,15 @@ _kinds: dict[str, ToolKind] = {}
 
 def tool_kind(name: str) -> ToolKind:
     """The kind of tool a name stands for: a table of known names, else whole words of the name."""
-    kind = _kinds.get(name)
-    if kind is None:
-        kind = _TOOL_KINDS.get(name.lower()) or "other"
-        if kind == "other" and name.lower() not in _TOOL_KINDS and not name.startswith("mcp__"):
-            words = {w.lower() for w in _words.findall(name)}
-            kind = next((k for k, ws in _BY_WORD if words & ws), "other")
-        if len(_kinds) < 10_000:
-            _kinds[name] = kind
+    known = _kinds.get(name)
+    if known is not None:
+        return known
+    kind: ToolKind = _TOOL_KINDS.get(name.lower(), "other")
+    if name.lower() not in _TOOL_KINDS and not name.startswith("mcp__"):
+        words = {w.lower() for w in _words.findall(name)}
+        kind = next((k for k, ws in _BY_WORD if words & ws), kind)
+    if len(_kinds) < 10_000:
+        _kinds[name] = kind
     return kind
 
 
@@ -236,8 +238,8 @@ def salvage(line: bytes) -> list[tuple[int, int, Any]]:
             continue
         # An inner object of a torn record is not a record: only one that ends where a record
         # can end (end of line, or another object, or junk that is no JSON punctuation).
-        tail = text[end : end + 1]
-        if tail in (",", "]", "}", ":") or not _is_record(value):
+        first = not text[done:at].strip()
+        if not first and (text[end : end + 1] in (",", "]", "}", ":") or not _is_record(value)):
             at += 1
             continue
         if text[done:at].strip():
@@ -255,23 +257,31 @@ def _is_record(value: object) -> bool:
     )
 
 
-def mend_text(value: Any) -> Any:
-    """The value with every string valid Unicode (lone surrogates replaced)."""
+def mend(value: Any) -> Any:
+    """The value as JSON can hold it: lone surrogates replaced; infinities, NaN and integers of
+    more than 64 bits dropped to null."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     if isinstance(value, dict):
-        return {mend_text(k): mend_text(v) for k, v in value.items()}
+        return {mend(k): mend(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [mend_text(v) for v in value]
+        return [mend(v) for v in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return None
     return value
 
 
 def convert_lenient(value: Any, kind: Any) -> tuple[Any, list[str]]:
-    """Convert to a Struct type, dropping each field that does not fit; names the dropped ones."""
+    """Decode a mended value as a Struct type, dropping each field that does not fit.
+
+    Returns the Struct and the places of the dropped fields.
+    """
     bad: list[str] = []
     for _ in range(32):
         try:
-            return msgspec.convert(value, kind), bad
+            return _decoder(kind).decode(msgspec.json.encode(value)), bad
         except msgspec.ValidationError as error:
             found = _path.search(str(error))
             if found is None or not _drop(value, found[1]):
@@ -399,7 +409,7 @@ class BaseReader:
         return self._lenient(value, ref, line)
 
     def _lenient(self, value: Any, ref: Ref, line: bytes) -> list[Event]:
-        value = mend_text(value)
+        value = mend(value)
         if not isinstance(value, (dict, list)):
             return [self.warn("damaged", "not a record", ref, line)]
         try:
@@ -424,7 +434,6 @@ class BaseReader:
                 events.append(self.warn("damaged", f"{what} (sha256 {digest})", place, part))
             else:
                 events += self._lenient(value, place, line[start:end])
-                events.append(self.warn("salvaged", "record inside a damaged line", place))
         return events
 
 
@@ -444,3 +453,6 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     if found is None:
         found = _decoders[kind] = msgspec.json.Decoder(kind)
     return found
+
+
+mend_text = mend

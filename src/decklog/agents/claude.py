@@ -67,11 +67,7 @@ INTERRUPTED = "[Request interrupted by user"
 RECENT = 16
 """Responses whose records may still be interleaved."""
 KNOWN_QUIET = frozenset(
-    """attachment file-history-snapshot file-history-delta last-prompt permission-mode mode
-    bridge-session worktree-state cost-state atis-latch sessions-index stream_event
-    content-replacement marble-origami-commit marble-origami-snapshot speculation-accept
-    tag attribution-snapshot task-summary agent-color agent-setting relocated started
-    rate_limit_event control_request control_response keep_alive auth_status""".split()
+    ["attachment", "file-history-snapshot", "file-history-delta", "last-prompt", "permission-mode", "mode", "bridge-session", "worktree-state", "cost-state", "atis-latch", "sessions-index", "stream_event", "content-replacement", "marble-origami-commit", "marble-origami-snapshot", "speculation-accept", "tag", "attribution-snapshot", "task-summary", "agent-color", "agent-setting", "relocated", "started", "rate_limit_event", "control_request", "control_response", "keep_alive", "auth_status"]
 )
 """Record types that hold no prompt, answer, tool or usage."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, ClassVar, TypeVar
 
@@ -59,14 +59,17 @@ from decklog.model import (
 T = TypeVar("T")
 Number = int | float | None
 
+TRUE = Raw(b"true")
+
 QUIET_MESSAGES = frozenset({"system", "idle"})
 QUIET_PARTS = frozenset({"step-start", "step-finish", "snapshot", "patch", "file", "agent"})
 """Parts that are no event of their own; steps, patches and files are looked at as a whole."""
 QUIET_STORAGE = frozenset(
-    """project session_diff session_share share todo permission migration plugin quarantine
-    agent-usage-reminder directory-agents directory-readme rules-injector""".split()
+    ("project", "session_diff", "session_share", "todo", "permission", "migration", "plugin")
 )
-"""What else OpenCode and its plugins keep below ``storage``: no messages."""
+"""What else OpenCode keeps below ``storage``: no messages."""
+LIMITS = ("provider.rate-limit", "provider.quota")
+"""What 2.x calls the errors of a provider that wants to be asked later."""
 CHANNELS = ("", "-", "-beta", "-dev", "-local", "-next")
 """Builds that are no release keep a database of their own: ``opencode-<channel>.db``."""
 
@@ -74,7 +77,7 @@ _default_title = re.compile(r"(?:New|Child) session - \d{4}-\d\d-\d\dT")
 _fork_title = re.compile(r"(.+) \(fork #(\d+)\)", re.S)
 _old_version = re.compile(r"v?(?:0\.|1\.[01]\.)")
 _limit = re.compile(
-    r"usage limit|rate[ _-]?limit|quota|too many requests|limit (?:reached|exceeded)|hit your limit",
+    r"(?:usage|rate)[ _-]?limit|quota|too many requests|limit (?:reached|exceeded)|hit your limit",
     re.I,
 )
 _scope = re.compile(r"\b(weekly|monthly|daily|hourly)\b", re.I)
@@ -90,6 +93,9 @@ class Time(Struct):
     start: Number = None
     end: Number = None
     ran: Number = None
+
+
+NEVER = Time()
 
 
 class Cache(Struct):
@@ -270,6 +276,7 @@ class OpenCodeReader(BaseReader):
     native = ""
     provider = ""
     trigger = ""
+    compacted: list[Usage]
     old = False
     """True for sessions begun before 1.2, whose ``tokens`` have no ``total``."""
 
@@ -311,10 +318,10 @@ class OpenCodeReader(BaseReader):
         return mended
 
     def _each(self, raw: Raw, kind: type[T]) -> Iterator[T]:
+        items: list[Raw] = []
         try:
-            items = _list.decode(raw) or ()
+            items = [] if raw == NULL else _list.decode(raw)
         except msgspec.DecodeError:
-            items = ()
             self._warn("bad_field", f"no list of {kind.__name__.lower()}s")
         for item in items:
             value = self._read(item, kind)
@@ -362,13 +369,15 @@ class OpenCodeReader(BaseReader):
         d: Document = record
         self.out, self.place = [], ref
         self.native, self.provider, self.trigger = d.id or "", "", ""
+        self.compacted = []
         info = (None if d.info == NULL else self._read(d.info, Session)) or Session()
-        stem = self.uri.rpartition("/")[2].removesuffix(".json")
+        stem = re.split(r"[/#]", self.uri)[-1].removesuffix(".json")
         self.native = info.id or self.native or stem or "session"
         self.f = self.facts[self.native] = Facts(native=self.native)
         self._session(info, d.origins or [])
         for entry in self._each(d.messages, Entry):
             self._message(entry)
+        self.f.model = self.f.model or _named(info.model)
         for recorded in self._each(d.recorded, Recorded):
             self._recorded(recorded)
         for place in d.damaged or ():
@@ -379,10 +388,8 @@ class OpenCodeReader(BaseReader):
         f, title = self.f, info.title or ""
         f.cwd, f.agent_version = info.directory or "", info.version or ""
         self.old = _old_version.match(f.agent_version) is not None
-        if info.model is not None:
-            f.model = info.model.id or info.model.modelID or ""
-        self._begin(f"start:{self.native}", info.time.created if info.time else None)
-        self._put(SessionStarted, command="opencode", model=f.model or None, cwd=f.cwd or None)
+        self._begin(f"start:{self.native}", (info.time or NEVER).created)
+        self._put(SessionStarted, command="opencode", cwd=f.cwd or None)
         if info.parentID:
             f.parent, f.relation = info.parentID, "subagent"
         elif parent := info.forkSessionID or _forked_from(title, origins):
@@ -390,7 +397,7 @@ class OpenCodeReader(BaseReader):
             self._put(Forked, parent=f"opencode:{parent}", relation="fork")
         if title and not _default_title.match(title):
             f.title, f.title_rank = clean(title, TITLE_LENGTH), 2
-            self._put(StateChanged, what="title", new=f.title)
+            self._put(StateChanged, at=None, at_text="", what="title", new=f.title)
 
     def _recorded(self, r: Recorded) -> None:
         usage = _usage(r.tokens, within=False)
@@ -412,10 +419,10 @@ class OpenCodeReader(BaseReader):
         if m.text and kind in ("user", "synthetic", "skill"):
             parts.append(Part(type="text", text=m.text, synthetic=kind != "user"))
         parts += [Part(type="file", mime=a.mime) for a in m.files or ()]
-        created = m.time.created if m.time else None
+        created = (m.time or NEVER).created
         # The id of a message differs in a fork's copy of it, its time and content do not.
-        told = "".join(p.text or "" for p in parts) if kind == "user" else f"{m.tokens}"
-        digest = sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        told = "".join(p.text or "" for p in parts) if kind == "user" else _counts(m.tokens)
+        digest = sha256(told.encode()).hexdigest()[:12]
         self._begin(f"{kind}:{created:.0f}:{digest}" if created else m.id or digest, created)
         if m.path and m.path.cwd and not self.f.cwd:
             self.f.cwd = m.path.cwd
@@ -427,9 +434,9 @@ class OpenCodeReader(BaseReader):
             self._compaction(m)
         elif kind == "shell":
             said = f"!{m.command or ''}\n{_text(m.output)}".rstrip()
-            self._put(UserMessage, content=said if self.text else "", message_id=m.id, injected=True)
+            self._put(UserMessage, content=self._body(said), message_id=m.id, injected=True)
         elif kind == "model-switched" and m.model:
-            self._model(m.model.id or m.model.modelID or "")
+            self._model(_named(m.model))
         elif kind == "agent-switched":
             self._put(StateChanged, what="mode", new=m.agent)
         elif kind == "location-switched" and m.location:
@@ -447,7 +454,7 @@ class OpenCodeReader(BaseReader):
             f.first_uid = f.first_uid or self.base["uid"]
             f.prompt = f.prompt or clean(text)
             images = sum((p.mime or "").startswith("image/") for p in parts)
-            self._put(UserMessage, content=self._body(text), message_id=m.id, images=images)
+            self._put(UserMessage, content=text, message_id=m.id, images=images)
         for p in parts:
             said = p.prompt if p.type == "subtask" else p.text
             if p.type == "subtask" or (p.type == "text" and said and _put_in(p)):
@@ -458,12 +465,12 @@ class OpenCodeReader(BaseReader):
                 self._warn("unknown", f"part type {p.type!r}")
 
     def _assistant(self, m: Message, parts: list[Part]) -> None:
-        f, named = self.f, m.model or Model()
-        model = m.modelID or named.id or named.modelID or ""
-        self.provider = provider = m.providerID or named.providerID or ""
-        summary = m.summary == b"true"
+        f, model = self.f, m.modelID or _named(m.model)
+        self.provider = provider = m.providerID or (m.model and m.model.providerID) or ""
+        summary = m.summary == TRUE
         if not summary:
             self._model(model)
+        done = self._when((m.time or NEVER).completed)
         changed = [p for part in parts if part.type == "patch" for p in part.files or ()]
         changed += (m.snapshot and m.snapshot.files) or []
         tools = [i for i, p in enumerate(parts) if p.type == "tool"]
@@ -473,31 +480,32 @@ class OpenCodeReader(BaseReader):
                     f.messages += 1
                     f.first_uid = f.first_uid or self.base["uid"]
                     own = {"content": self._body(p.text), "message_id": m.id, "model": model}
-                    self._put(AssistantMessage, **own, **self._when(p.time and p.time.start))
+                    self._put(AssistantMessage, **own, **self._when((p.time or NEVER).start))
             elif p.type == "reasoning":
                 if p.text:
                     own = {"content": self._body(p.text), "message_id": m.id}
-                    self._put(Reasoning, **own, **self._when(p.time and p.time.start))
+                    self._put(Reasoning, **own, **self._when((p.time or NEVER).start))
             elif p.type == "tool":
                 self._tool(p, changed if i == tools[-1] else [])
             elif p.type == "retry" and p.error:
                 self._failed(p.error)
             elif p.type not in QUIET_PARTS and p.type not in ("compaction", "subtask"):
                 self._warn("unknown", f"part type {p.type!r}")
+        self.base |= done
         if m.error:
             self._failed(m.error)
-        elif summary and m.time and m.time.completed:
+        elif summary and done:
             f.compactions += 1
             told = "\n".join(p.text for p in parts if p.type == "text" and p.text)
             self._put(Compacted, trigger=self.trigger or "auto", summary=self._body(told))
-        self._seen(m.time and m.time.completed)
         # The tokens of a message with several steps are those of the last step.
         within = self.old and not provider.startswith(("google", "xai"))
-        own = _usage(m.tokens, within)
         steps = [p for p in parts if p.type == "step-finish"]
-        usage = max(own, sum((_usage(p.tokens, within) for p in steps), Usage()), key=_total)
-        costs = [m.cost, *(p.cost for p in steps)]
-        cost = m.cost or sum(c for c in costs if isinstance(c, int | float))
+        usage = _usage(m.tokens, within)
+        stepped = sum((_usage(p.tokens, within) for p in steps), Usage())
+        if stepped.total > usage.total:
+            usage = stepped
+        cost = m.cost or sum(p.cost for p in steps if isinstance(p.cost, int | float))
         self._report(usage, cost, self._key(m, provider, model), provider, model)
 
     def _compaction(self, m: Message) -> None:
@@ -508,7 +516,7 @@ class OpenCodeReader(BaseReader):
             self._put(Compacted, trigger=m.reason or "", summary=summary)
         elif m.error:
             self._failed(m.error)
-        model = (m.model and (m.model.id or m.model.modelID)) or self.f.model
+        model = _named(m.model) or self.f.model
         provider = (m.model and m.model.providerID) or self.provider
         usage = _usage(m.tokens, within=False)
         self.compacted.append(usage)
@@ -530,9 +538,9 @@ class OpenCodeReader(BaseReader):
         if state is None:
             return
         raw = state.structured if state.metadata == NULL else state.metadata
-        details = (self._read(raw, Details) if raw[:1] == b"{" else None) or Details()
+        details = (self._read(raw, Details) if raw != NULL else None) or Details()
         child = details.sessionId or details.sessionID or ""
-        time = state.time or p.time or Time()
+        time = state.time or p.time or NEVER
         start = time.start or time.ran or time.created
         end = time.end or time.completed
         given = _decode(state.input)
@@ -573,7 +581,7 @@ class OpenCodeReader(BaseReader):
         if name in ("MessageAbortedError", "aborted"):
             self.f.aborts += 1
             self._put(StateChanged, what="aborted", new=text[:200] or None)
-        elif status == 429 or name in ("provider.rate-limit", "provider.quota") or _limit.search(text):
+        elif status == 429 or name in LIMITS or _limit.search(text):
             self.f.limits += 1
             scope, reset = _scope.search(text), _reset.search(text)
             self._put(
@@ -592,12 +600,10 @@ class OpenCodeReader(BaseReader):
 
         A fork gives its copies new ids; the move to 2.x replaces the time of completion.
         """
-        t = m.tokens or Tokens()
-        cache = t.cache or Cache()
-        if not self.base["at"]:
+        created = sane_ms((m.time or NEVER).created)
+        if created is None:
             return f"opencode:{m.id or self.base['uid']}"
-        counts = (count(n) for n in (t.input, t.output, t.reasoning, cache.read, cache.write))
-        return ":".join(("opencode", self.base["at_text"], provider, model, *map(str, counts)))
+        return f"opencode:{created}:{provider}:{model}:{_counts(m.tokens)}"
 
     def _report(self, usage: Usage, cost: Any, key: str, provider: str, model: str) -> None:
         micro = micro_usd(cost)
@@ -617,8 +623,15 @@ def _put_in(p: Part) -> bool:
     return bool(p.synthetic or p.ignored)
 
 
-def _total(usage: Usage) -> int:
-    return usage.total
+def _named(model: Model | None) -> str:
+    return (model and (model.id or model.modelID)) or ""
+
+
+def _counts(t: Tokens | None) -> str:
+    t = t or Tokens()
+    cache = t.cache or Cache()
+    numbers = (t.input, t.output, t.reasoning, cache.read, cache.write)
+    return ":".join(str(count(n)) for n in numbers)
 
 
 def _usage(t: Tokens | None, within: bool) -> Usage:
@@ -703,6 +716,10 @@ _V2 = """
 _V2_LATER = """
     AND m.seq > coalesce((SELECT max(n.seq) FROM session_message n
                           JOIN message o ON o.id = n.id WHERE n.session_id = :id), -1)"""
+_MESSAGES = """(
+    SELECT json_group_array(json_object(
+        'id', id, 'type', type, 'info', json(info), 'parts', json(parts)) ORDER BY age, nth, id)
+    FROM ({rows}))"""
 _RECORDED = """(
     SELECT json_group_array(json_object(
         'id', e.id, 'at', {at}, 'source', e.data ->> '$.source', 'cost', e.data ->> '$.cost',
@@ -745,25 +762,24 @@ def _queries(tables: Mapping[str, frozenset[str]]) -> Queries | None:
     stamps += [changed("session_message")] * v2
     if "event_sequence" in tables:
         stamps.append("(SELECT seq FROM event_sequence WHERE aggregate_id = d.id)")
-    ids = " UNION ".join(f"SELECT id FROM {t}" for t in sessions)  # noqa: S608
+    ids = " UNION ".join(f"SELECT id FROM {t}" for t in sessions)
 
     rows = [_V1] * v1 + [_V2 + _V2_LATER if v1 else _V2] * v2
-    parts = {
-        "id": ":id",
-        "info": f"json(coalesce({', '.join(_session_row(t, tables[t]) for t in sessions)}, NULL))",
-        "messages": "json((SELECT json_group_array(json_object('id', id, 'type', type,"
-        " 'info', json(info), 'parts', json(parts)) ORDER BY age, nth, id)"
-        f" FROM ({' UNION ALL '.join(rows)})))",
-    }
+    info = ", ".join(_session_row(t, tables[t]) for t in sessions)
+    pairs = [
+        "'id', :id",
+        f"'info', json(coalesce({info}, NULL))",
+        f"'messages', json({_MESSAGES.format(rows=' UNION ALL '.join(rows))})",
+    ]
     event = tables.get("event", none)
     if {"aggregate_id", "type", "data", "seq"} <= event:
         at = "e.created" if "created" in event else "NULL"
-        parts["recorded"] = f"json({_RECORDED.format(at=at)})"
+        pairs.append(f"'recorded', json({_RECORDED.format(at=at)})")
     if v1 and {"project_id", "time_created", "title"} <= tables.get("session", none):
-        parts["origins"] = f"json({_ORIGINS})"
+        pairs.append(f"'origins', json({_ORIGINS})")
     return Queries(
         documents=f"SELECT d.id, json_array({', '.join(stamps)}) FROM ({ids}) d",
-        document=f"SELECT json_object({', '.join(f"'{k}', {v}" for k, v in parts.items())})",
+        document=f"SELECT json_object({', '.join(pairs)})",
     )
 
 
@@ -818,13 +834,39 @@ class OpenCode(Agent):
 
     def assemble(self, document: str, files: Mapping[str, bytes]) -> bytes:
         info, damaged = NULL, []
-        messages: dict[str, tuple[float, str, Raw]] = {}
+        messages: list[tuple[int, str, Raw]] = []
         parts: dict[str, list[Raw]] = {}
-        for relative in sorted(files, key=lambda r: r.rpartition("/")[2]):
-            place = _tree.search(relative)
+        for relative in sorted(files):
+            place, data = _tree.search(relative), files[relative]
             try:
-                raw = msgspec.json.decode(files[relative], type=Raw)
-                head = msgspec.json.decode(raw, type=Entry)
+                value = msgspec.json.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 damaged.append(relative)
                 continue
+            kind, folder, name = place.groups() if place else ("", "", "")
+            if kind == "session":
+                info = Raw(data)
+            elif kind == "message":
+                time = value.get("time") if isinstance(value, dict) else None
+                created = sane_ms(time.get("created")) if isinstance(time, dict) else None
+                messages.append((created or 0, name, Raw(data)))
+            elif kind == "part":
+                parts.setdefault(folder, []).append(Raw(data))
+        entries = [
+            {"id": name, "info": raw, "parts": parts.get(name, [])}
+            for _, name, raw in sorted(messages, key=lambda m: m[:2])
+        ]
+        whole = {"id": document, "info": info, "messages": entries, "damaged": damaged}
+        return msgspec.json.encode(whole)
+
+    def reader(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        text: bool = True,
+        companions: Mapping[str, bytes] | None = None,
+    ) -> OpenCodeReader:
+        return OpenCodeReader(cursor, text=text, companions=companions)
+
+
+AGENT = OpenCode()

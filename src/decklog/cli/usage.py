@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
-FIELDS = (
-    "date agent provider model input output cache_read cache_write reasoning cost_micro_usd "
-    "reported_micro_usd basis unpriced_responses responses sessions"
-).split()
+FIELDS = ["date", "agent", "provider", "model", "input", "output", "cache_read", "cache_write", "reasoning", "cost_micro_usd", "reported_micro_usd", "basis", "unpriced_responses", "responses", "sessions"]
 
 
 def usage(*, sample: bool, argument: str | None, **values: Any) -> int:

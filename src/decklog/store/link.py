@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-    import apsw
-
 COUNTED, INHERITED, DUPLICATE, EMPTY = 0, 1, 2, 3
 
 _SLICE = 500
@@ -29,7 +27,7 @@ def _slices(items: Sequence[str]) -> Iterable[Sequence[str]]:
 class Linker:
     """Renews everything derived for a set of sessions. Runs inside the caller's transaction."""
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: Any) -> None:
         self.db = db
 
     def run(self, dirty: list[str]) -> int:
@@ -305,8 +303,8 @@ class Linker:
         messages = sum(p[16] for p in live)
         listed = bool(prompts or calls or responses or messages or first(10) or first(11))
         return (
-            name, agent, parts[0][1], parent, relation, name, first(6) or first(5), first(5), first(7),
-            titled[8] or first(10), first(10), first(11), first(12), least(13), most(14),
+            name, agent, parts[0][1], parent, relation, name, first(6) or first(5), first(5),
+            first(7), titled[8] or first(10), first(10), first(11), first(12), least(13), most(14),
             most(15), prompts, messages, calls, errors, files, responses, 0,
             sum(p[17] for p in live), sum(p[18] for p in live), sum(p[19] for p in live),
             findings, *totals, min(p[20] for p in live), int(all(p[22] for p in parts)),
@@ -369,7 +367,7 @@ class Linker:
 class _Origins:
     """Which of several sessions that hold the same records made them."""
 
-    def __init__(self, db: apsw.Connection, groups: dict[str, list[tuple[Any, ...]]]) -> None:
+    def __init__(self, db: Any, groups: dict[str, list[tuple[Any, ...]]]) -> None:
         self.db = db
         self.shared = set(groups)
         self.known: dict[frozenset[str], str] = {}

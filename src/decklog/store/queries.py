@@ -11,12 +11,21 @@ if TYPE_CHECKING:
 
     import apsw
 
-COUNT_NAMES = (
-    "prompts messages tool_calls tool_errors files responses subagents compactions aborts limits "
-    "findings"
-).split()
-_TEXTS = "project cwd branch title prompt model agent_version".split()
-_TIMES = "started_at ended_at last_at".split()
+COUNT_NAMES = [
+    "prompts",
+    "messages",
+    "tool_calls",
+    "tool_errors",
+    "files",
+    "responses",
+    "subagents",
+    "compactions",
+    "aborts",
+    "limits",
+    "findings",
+]
+_TEXTS = ["project", "cwd", "branch", "title", "prompt", "model", "agent_version"]
+_TIMES = ["started_at", "ended_at", "last_at"]
 
 REASONS = {
     (0, 1): "counted: the only record of this response",
@@ -102,7 +111,7 @@ class Reading:
             order by p.superseded, s.gone, p.started_at, s.uri""",
             (session,),
         )
-        names = "id agent uri kind gone part superseded offset size".split()
+        names = ["id", "agent", "uri", "kind", "gone", "part", "superseded", "offset", "size"]
         return [dict(zip(names, (*r[:2], _text(r[2]), *r[3:]), strict=True)) for r in rows]
 
     def usage(self, by: str, where: dict[str, Any]) -> list[dict[str, Any]]:
@@ -111,7 +120,8 @@ class Reading:
         ``where``: agents, projects, models, since_day, until_day (exclusive), root.
         """
         keys = _BY[by]
-        conditions, values = ["d.day <> ''" if by == "daily" else "1"], []
+        conditions = ["d.day <> ''" if by == "daily" else "1"]
+        values: list[Any] = []
         _among(where, conditions, values)
         if where.get("models"):
             conditions.append(f"d.model in ({_marks(where['models'])})")
@@ -121,9 +131,9 @@ class Reading:
                 conditions.append(test)
                 values.append(where[name])
         sums = ", ".join(f"sum(d.{c})" for c in TOKENS)
-        # the sessions of a day are few: counting them distinct costs a fraction of the sums
         sql = f"""select {", ".join(keys.values())}, {sums},
-                {", ".join(f"sum(d.{c})" for c in MONEY)}, sum(d.responses), count(distinct d.session)
+                {", ".join(f"sum(d.{c})" for c in MONEY)}, sum(d.responses),
+                count(distinct d.session)
             from daily d join session s on s.name = d.session
             where {" and ".join(conditions)} group by {", ".join(map(str, range(1, len(keys) + 1)))}
             order by {", ".join(map(str, range(1, len(keys) + 1)))}"""
@@ -181,7 +191,13 @@ class Reading:
             elif verdict == 0 and rank == 1:
                 reason = "counted: an embedded copy; the subagent's own transcript is missing"
             yield {
-                **dict(zip("session key at date agent provider model".split(), r, strict=False)),
+                **dict(
+                    zip(
+                        ["session", "key", "at", "date", "agent", "provider", "model"],
+                        r,
+                        strict=False,
+                    )
+                ),
                 "usage": dict(zip(TOKENS, r[7:], strict=False)),
                 "cost": {
                     "micro_usd": reported if cost is None else cost,
@@ -209,7 +225,7 @@ class Reading:
             where not t.inherited and not p.superseded
             {"".join(f" and {c}" for c in conditions)}
             group by 1, 2, 3 order by 4 desc, 1, 2"""
-        names = "agent name kind calls errors sessions duration_ms".split()
+        names = ["agent", "name", "kind", "calls", "errors", "sessions", "duration_ms"]
         return [dict(zip(names, r, strict=True)) for r in self.db.execute(sql, values)]
 
     def touched(self, session: str) -> list[dict[str, Any]]:
@@ -219,7 +235,7 @@ class Reading:
             where p.session = ? and not p.superseded group by 1 order by 1""",
             (session,),
         )
-        names = "path reads writes first_at last_at".split()
+        names = ["path", "reads", "writes", "first_at", "last_at"]
         return [dict(zip(names, r, strict=True)) for r in rows]
 
     def children(self, session: str) -> list[str]:
@@ -232,7 +248,7 @@ class Reading:
             from finding f join source s on s.id = f.source
             order by s.agent, s.uri, f.offset, f.reason, f.detail"""
         ):
-            names = "agent source offset length line reason detail count".split()
+            names = ["agent", "source", "offset", "length", "line", "reason", "detail", "count"]
             yield dict(zip(names, (r[0], _text(r[1]), *r[2:]), strict=True))
 
     def overview(self) -> list[dict[str, Any]]:
@@ -252,7 +268,7 @@ class Reading:
                 group by 1"""
             )
         )
-        names = "agent sources bytes gone pending_bytes".split()
+        names = ["agent", "sources", "bytes", "gone", "pending_bytes"]
         return [
             {
                 **dict(zip(names, r, strict=True)),
@@ -263,7 +279,7 @@ class Reading:
         ]
 
     def dump(self) -> Iterator[str]:
-        """Everything as text, one row a line, free of numbers that depend on the order of reading."""
+        """Everything as text, one row a line, without ids that depend on the order of reading."""
         for table, sql in _DUMP:
             for r in self.db.execute(sql):
                 yield f"{table}\t" + "\t".join(_canonical(v) for v in r)
@@ -276,7 +292,7 @@ class Reading:
 _SESSION = ", ".join(
     f"s.{c}"
     for c in (
-        "name agent native parent relation root".split()
+        ["name", "agent", "native", "parent", "relation", "root"]
         + _TEXTS
         + _TIMES
         + COUNT_NAMES
@@ -348,7 +364,8 @@ def basis(priced: int | None, stated: int | None, unpriced: int | None) -> str:
 
 
 def _conditions(where: dict[str, Any], time: str) -> tuple[list[str], list[Any]]:
-    conditions, values = [], []
+    conditions: list[str] = []
+    values: list[Any] = []
     _among(where, conditions, values)
     for name, test in (("since", ">="), ("until", "<")):
         if where.get(name) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from decklog.agents._shared import clean, is_noise
@@ -20,15 +20,35 @@ from decklog.model import (
 KINDS: dict[str, int] = {
     name: number
     for number, name in enumerate(
-        """session_started user_message assistant_message reasoning tool_call tool_result
-        permission provider_status stderr parse_warning session_cleared session_ended
-        session_result heartbeat usage user_event usage_limit_hit usage_limit_resumed
-        usage_limit_resume_failed compacted forked state_changed""".split()
+        [
+            "session_started",
+            "user_message",
+            "assistant_message",
+            "reasoning",
+            "tool_call",
+            "tool_result",
+            "permission",
+            "provider_status",
+            "stderr",
+            "parse_warning",
+            "session_cleared",
+            "session_ended",
+            "session_result",
+            "heartbeat",
+            "usage",
+            "user_event",
+            "usage_limit_hit",
+            "usage_limit_resumed",
+            "usage_limit_resume_failed",
+            "compacted",
+            "forked",
+            "state_changed",
+        ]
     )
 }
 """Number of each event kind in the event table."""
 
-EACH_ITS_PLACE = frozenset({"damaged", "salvaged", "too_long", "too_deep", "misfiled"})
+EACH_ITS_PLACE = frozenset({"damaged", "too_long", "too_deep", "misfiled"})
 """Findings that are listed one by one; others are counted by what they say."""
 
 
@@ -94,7 +114,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.events)
 
-    def add(self, events: list[Event]) -> None:
+    def add(self, events: Sequence[Any]) -> None:
+        """Take the rows of some events (any of `decklog.model.Event`)."""
         source = self.source
         for e in events:
             part = self.ordinals.get(e.session)
@@ -104,18 +125,18 @@ class Rows:
             ref = e.ref
             self.events.append((source, e.seq, part, e.at, _CODES[kind], ref.offset, ref.length))
             if kind is UsageReported:
-                self._usage(e, part)  # type: ignore[arg-type]
+                self._usage(e, part)
             elif kind is ToolCalled:
-                self._call(e, part)  # type: ignore[arg-type]
+                self._call(e, part)
             elif kind is ToolReturned:
-                self._result(e, part)  # type: ignore[arg-type]
+                self._result(e, part)
             elif kind is UserMessage:
-                if not e.injected:  # type: ignore[union-attr]
-                    text = clean(e.content)  # type: ignore[union-attr]
+                if not e.injected:
+                    text = clean(e.content)
                     row = (source, e.seq, part, e.uid, e.at, text, ref.offset, ref.length)
                     self.prompts.append(row)
             elif kind is ParseWarning:
-                self.finding(e.reason, e.message, ref)  # type: ignore[union-attr]
+                self.finding(e.reason, e.message, ref)
 
     def _usage(self, e: UsageReported, part: int) -> None:
         u, at, ref = e.usage, e.at, e.ref
@@ -205,5 +226,5 @@ class Rows:
 
 
 _CODES: dict[type, int] = {}
-for _kind in Event.__args__:  # type: ignore[attr-defined]
+for _kind in Event.__args__:
     _CODES[_kind] = KINDS[_kind.__struct_config__.tag]

@@ -104,7 +104,7 @@ class SqliteStore(queries.Reading):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """One short transaction. Failures of the disk come out as StoreError, nothing is changed."""
+        """One short transaction; failures of the disk come out as StoreError, nothing changed."""
         try:
             self.db.execute("begin immediate")
             try:
@@ -127,7 +127,7 @@ class SqliteStore(queries.Reading):
             "select uri, id, agent, kind, size, mtime_ns, device, inode, offset, line, chk, "
             "version, gone from source"
         )
-        return {os.fsdecode(r[0]): r[1:] for r in rows}  # type: ignore[misc]
+        return {os.fsdecode(r[0]): r[1:] for r in rows}
 
     def state(self, source: int) -> bytes:
         row = self.db.execute("select state from source where id = ?", (source,)).fetchone()
@@ -187,13 +187,12 @@ class SqliteStore(queries.Reading):
     def retire(self, source: int) -> None:
         with self._transaction():
             self._soil(source)
-            (uri,) = self.db.execute("select uri from source where id = ?", (source,)).fetchone()
-            earlier = self.db.execute(
-                "select count(*) from source where uri glob ?", (f"{_glob(uri)}#rewritten-*",)
-            ).fetchone()[0]
             self.db.execute(
-                "update source set uri = ?, gone = 1 where id = ?",
-                (f"{uri}#rewritten-{earlier + 1}", source),
+                """update source set gone = 1, uri = uri || '#rewritten-' || (1 + (
+                    select count(*) from source s
+                    where substr(s.uri, 1, length(source.uri) + 11) = source.uri || '#rewritten-'))
+                where id = ?""",
+                (source,),
             )
 
     def mark_gone(self, sources: Iterable[int], gone: bool) -> None:
@@ -210,9 +209,7 @@ class SqliteStore(queries.Reading):
     def move(self, source: int, uri: str) -> None:
         with self._transaction():
             self._soil(source)
-            self.db.execute(
-                "update source set uri = ?, gone = 0 where id = ?", (_uri(uri), source)
-            )
+            self.db.execute("update source set uri = ?, gone = 0 where id = ?", (_uri(uri), source))
 
     def put_findings(self, rows: Iterable[tuple[int, str, str]]) -> None:
         """Findings about whole files, as (source, reason, detail); the old ones of these go."""
@@ -279,36 +276,74 @@ def _uri(path: str) -> str | bytes:
     return path
 
 
-def _glob(text: object) -> str:
-    """Text for GLOB that matches itself only."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in str(text))
-
-
 def _marks(n: int) -> str:
     return ", ".join("?" * n)
 
 
 _PART = f"""insert into part values({_marks(26)}, 0)
-    on conflict(source, part) do update set {", ".join(
-        f"{c} = excluded.{c}" for c in
-        "session native parent relation copies cwd project branch title title_rank prompt model "
-        "agent_version opened_at started_at ended_at last_at first_uid prompts messages "
-        "compactions aborts limits completeness".split()
-    )}"""
+    on conflict(source, part) do update set {
+    ", ".join(
+        f"{c} = excluded.{c}"
+        for c in [
+            "session",
+            "native",
+            "parent",
+            "relation",
+            "copies",
+            "cwd",
+            "project",
+            "branch",
+            "title",
+            "title_rank",
+            "prompt",
+            "model",
+            "agent_version",
+            "opened_at",
+            "started_at",
+            "ended_at",
+            "last_at",
+            "first_uid",
+            "prompts",
+            "messages",
+            "compactions",
+            "aborts",
+            "limits",
+            "completeness",
+        ]
+    )
+}"""
 
-_USAGE_COLUMNS = (
-    "part at day provider model input cache_read cache_write cache_write_1h output reasoning cost "
-    "reported rank inherits offset length line".split()
-)
+_USAGE_COLUMNS = [
+    "part",
+    "at",
+    "day",
+    "provider",
+    "model",
+    "input",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "output",
+    "reasoning",
+    "cost",
+    "reported",
+    "rank",
+    "inherits",
+    "offset",
+    "length",
+    "line",
+]
 # The last record of a response stands, unless it says less than one before it: a remainder
 # (rank 0) may shrink, an answer cannot.
 _USAGE = f"""insert into usage(source, key, {", ".join(_USAGE_COLUMNS)}, records)
     values({_marks(21)})
-    on conflict(source, key) do update set records = records + excluded.records, {", ".join(
+    on conflict(source, key) do update set records = records + excluded.records, {
+    ", ".join(
         f"{c} = case when excluded.rank > rank or excluded.rank = 0 or (excluded.rank = rank "
         f"and excluded.output >= output) then excluded.{c} else {c} end"
         for c in _USAGE_COLUMNS
-    )}"""
+    )
+}"""
 
 _CALL = f"""insert into tool(source, id, part, seq, name, kind, at, child, offset, length, ok,
     ended_at, duration_ms, result_offset, result_length)

@@ -1,24 +1,40 @@
-"""Gemini CLI: documents and replay logs under ``~/.gemini/tmp``. Facts: docs/formats/gemini.md."""
+"""Reads Gemini CLI's two kinds of transcript, which hold the same messages.
+
+A *document* (``session-*.json``) is rewritten whole. A *replay log* (``.jsonl``) is appended to:
+a message under an id that was there before replaces it, ``$set`` changes what is said of the
+session, a list of messages in ``$set`` is the history as it now stands, ``$rewindTo`` drops the
+end of it. What a response cost stays paid whatever becomes of the message.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
-import msgspec
-from msgspec import Meta, Raw, Struct, field
-
-from decklog.agents import Agent, Claim, Root
 from decklog.agents._shared import (
     TITLE_LENGTH,
     BaseReader,
     ReaderState,
     clean,
-    paths_in,
     to_ms,
     tool_kind,
+)
+from decklog.agents.gemini import places
+from decklog.agents.gemini.records import (
+    NOTHING,
+    SNAPSHOT,
+    FullLine,
+    LeanLine,
+    Tokens,
+    extras,
+    is_snapshot,
+    output_of,
+    paths,
+    raw,
+    texts_of,
+    thought,
 )
 from decklog.model import (
     NULL,
@@ -42,8 +58,6 @@ from decklog.model import (
 )
 
 PROVIDER = "gcp.gemini"
-PATH_KEYS = ("file_path", "absolute_path", "path", "filepath")
-SNAPSHOT = "<state_snapshot>"
 CONTEXT = ("<session_context>", "<hook_context>", SNAPSHOT)
 COMMANDS = ("/", "?", "System: Please continue.", "System: Potential loop")
 """Beginnings of user messages that the agent handles itself or wrote itself."""
@@ -54,7 +68,6 @@ DONE = {"success": True, "error": False, "cancelled": False}
 
 _limit = re.compile(r"exhausted your (?:\S+ )?(?:quota|capacity)|usage limit|quota exceeded", re.I)
 _reset = re.compile(r"resets? (?:at|after|in) ([^.\n]{1,60})", re.I)
-_workspace = re.compile(r"Workspace Directories:\*\*\s+- (\S[^\n]*)|in the directory: (\S[^\n]*)")
 
 
 class State(ReaderState, kw_only=True):
@@ -126,8 +139,8 @@ class GeminiReader(BaseReader):
         elif r.change is not None:
             self._change(r.change, ref, out)
         elif r.id is not None or (r.type is not None and r.content is not None):
-            x = Scene(self._head(NOTHING), r.id or f"@{ref.offset}", ref, out)
-            self._message(x, r)
+            f = self._head(NOTHING)
+            self._message(Scene(f, r.id or f"{f.native}@{ref.offset}", ref, out), r)
         elif r.session_id is not None:
             self._title(self._head(r), r, ref, out)
         else:
@@ -135,12 +148,10 @@ class GeminiReader(BaseReader):
         return out
 
     def _document(self, r: LeanLine, ref: Ref, out: list[Event]) -> None:
-        self.s = State()
-        self.facts = self.s.facts
         f = self._head(r)
         self.whole = True
         for i, m in enumerate(r.messages or ()):
-            self._message(Scene(f, m.id or f"#{i}", ref, out), m)
+            self._message(Scene(f, m.id or f"{f.native}#{i}", ref, out), m)
         self.whole = False
         self._title(f, r, ref, out)
         if f.last_at is None and r.last_updated:
@@ -152,7 +163,7 @@ class GeminiReader(BaseReader):
         scenes = []
         compacted = False
         for i, m in enumerate(change.messages or ()):
-            x = Scene(f, m.id or f"@{ref.offset}#{i}", ref, out, listed=True)
+            x = Scene(f, m.id or f"{f.native}@{ref.offset}#{i}", ref, out, listed=True)
             scenes.append((x, m))
             if is_snapshot(texts_of(m.content)) and self._new("text", x.uid):
                 compacted = True
@@ -206,7 +217,8 @@ class GeminiReader(BaseReader):
 
     def _said(self, role: str, texts: Iterable[str]) -> bool:
         """True when all these texts were said before in the session (and notes that they were)."""
-        return not any([self._new("said", role, t.strip()) for t in texts])
+        fresh = [self._new("said", role, t.strip()) for t in texts]
+        return not any(fresh)
 
     def _put(self, x: Scene, kind: Any, uid: str, **own: Any) -> None:
         if not x.begun:
@@ -317,7 +329,7 @@ class GeminiReader(BaseReader):
         copied = not own and (x.listed or s.rewriting)
         if not copied:
             self._begin(x, m.timestamp)
-        if model and model != f.model:
+        if model and model != f.model and not x.listed:
             if f.model:
                 what = {"what": "model", "old": f.model, "new": model}
                 self._put(x, StateChanged, f"{uid}:model", **what)

@@ -88,7 +88,7 @@ class FullMessage(LeanMessage, rename="camel", gc=False):
 
 
 class Head(Struct, rename="camel", gc=False):
-    """What is said of the session: first line, ``$set`` line, or the document around the messages."""
+    """What is said of the session: in the first line, in ``$set``, around a document's messages."""
 
     session_id: str | None = None
     start_time: str | None = None

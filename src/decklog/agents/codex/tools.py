@@ -1,0 +1,184 @@
+"""Arguments and outputs of tool calls, looked at without decoding more than needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from decklog.agents._shared import patch_paths, paths_in
+from decklog.agents.codex.records import Elapsed
+
+PATH_KEYS = ("path", "file_path", "dir_path")
+PATCH = "*** Begin Patch"
+
+_hints = re.compile(rb'\*\*\* Begin Patch|(?:path\\?")')
+_header = re.compile(
+    rb"""(?:"|\[\{(?:"type":\s?"input_text",\s?)?"text":\s?")   # a string, or the first part
+    (?:Chunk\ ID:\ \w+\\n)?
+    (?:Exit\ code:\ (?P<exit>-?\d+)\\n | Script\ (?P<script>completed|failed|running)[^\\"]*\\n)?
+    (?:Wall\ time:?\ (?P<wall>[\d.]+)\ seconds)?(?:\\n)?
+    (?:Process\ exited\ with\ code\ (?P<code>-?\d+)|(?P<running>Process\ running))?""",
+    re.X,
+)
+_footer = re.compile(rb'\\"exit_code\\":\s?(-?\d+)(?:,\s?\\"duration_seconds\\":\s?([\d.]+))?')
+_refused = re.compile(
+    rb'"(?:apply_patch verification failed|execution error|failed |exec_command failed|'
+    rb"write_stdin failed|exec command rejected|unsupported call|command timed out|aborted|"
+    rb"error:|Error:|err: )"
+)
+_agent = re.compile(rb'\\?"agent_id\\?":\s?\\?"([\w-]+)')
+
+
+class Outcome(NamedTuple):
+    """What the text of an output says about how the call went."""
+
+    ok: bool | None = True
+    """None while a command goes on."""
+    code: int | None = None
+    ms: int | None = None
+
+
+class Note(Struct):
+    """What other records say of a call whose output is still to come."""
+
+    ok: bool | None = None
+    ms: int | None = None
+    paths: list[str] = []
+    child: str = ""
+
+    def add(self, other: Note) -> None:
+        self.ok = other.ok if other.ok is not None else self.ok
+        self.ms = other.ms if other.ms is not None else self.ms
+        self.paths += other.paths
+        self.child = other.child or self.child
+
+
+def outcome(output: Raw) -> Outcome:
+    """Exit code, duration and success, from the first and last bytes of a raw JSON output.
+
+    Codex gives the model the exit code in front of the output (as text, or as the first of
+    several parts), older versions behind it (JSON within the string).
+    """
+    data = memoryview(output)
+    found = _header.match(data)
+    if found is None:
+        return Outcome()
+    code, wall = found["exit"] or found["code"], found["wall"]
+    if code is None and data[:3] == b'"{\\':
+        tail = _footer.search(bytes(data[-120:])) or _footer.search(bytes(data[:120]))
+        if tail is not None:
+            code, wall = tail[1], tail[2]
+    ms = _milliseconds(wall)
+    if code is not None:
+        number = int(code)
+        return Outcome(number == 0, number, ms)
+    script = found["script"]
+    if script is not None:
+        ok = None if script == b"running" else bool(script == b"completed")
+        return Outcome(ok, None, ms)
+    if found["running"]:
+        return Outcome(None, None, ms)
+    return Outcome(_refused.match(data) is None, None, ms)
+
+
+def _milliseconds(seconds: bytes | None) -> int | None:
+    try:
+        return None if seconds is None else round(float(seconds) * 1000)
+    except ValueError:
+        return None
+
+
+def elapsed(value: Elapsed | str | None) -> int | None:
+    """Milliseconds of a duration as Rust writes them."""
+    if isinstance(value, Elapsed):
+        return (value.secs or 0) * 1000 + (value.nanos or 0) // 1_000_000
+    return None
+
+
+def touched(arguments: Raw) -> tuple[tuple[str, ...], bool]:
+    """Paths that a call names, and whether it patches them.
+
+    A patch stands in the input itself, in an argument, or in a script given to a shell.
+    """
+    data = memoryview(arguments)
+    if _hints.search(data) is None:
+        return (), False
+    value = opened(arguments)
+    patched = tuple(dict.fromkeys(p for s in _strings(value) for p in patch_paths(s)))
+    if patched:
+        return patched, True
+    if isinstance(value, dict):
+        flat = {k: v for k, v in value.items() if isinstance(v, str)}
+        return paths_in(flat, PATH_KEYS), False
+    return (), False
+
+
+def _strings(value: Any) -> Iterable[str]:
+    """The strings in a decoded value that hold a patch."""
+    todo = [value]
+    while todo:
+        v = todo.pop()
+        if isinstance(v, str):
+            if PATCH in v:
+                yield v
+        elif isinstance(v, dict):
+            todo += reversed(v.values())
+        elif isinstance(v, list):
+            todo += reversed(v)
+
+
+def opened(raw: Raw) -> Any:
+    """The decoded value; of a string that holds JSON, what it holds."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    return value
+
+
+def input_of(raw: Raw) -> Raw:
+    """The arguments as JSON: those of functions are recorded as a string that holds it."""
+    data = bytes(raw)
+    if data.startswith((b'"{', b'"[')):
+        try:
+            inner = msgspec.json.decode(data, type=str)
+            msgspec.json.decode(inner)
+        except (msgspec.DecodeError, RecursionError):
+            return Raw(data)
+        return Raw(inner)
+    return Raw(data)
+
+
+def output_of(raw: Raw) -> str:
+    """The text of an output: a string, JSON within a string, or a list of parts."""
+    value = opened(raw)
+    if isinstance(value, dict) and isinstance(value.get("output"), str):
+        return str(value["output"])
+    if isinstance(value, list):
+        texts = [v.get("text") for v in value if isinstance(v, dict)]
+        return "\n".join(t for t in texts if isinstance(t, str))
+    if isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode() if value is not None else ""
+
+
+def agent_id(output: Raw) -> str:
+    """Id of the subagent that the output of ``spawn_agent`` names."""
+    found = _agent.search(memoryview(output))
+    return found[1].decode() if found else ""
+
+
+def beyond(paths: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """The paths that are not among the known ones: those may be given relative to a folder."""
+    endings = tuple(k if k.startswith("/") else f"/{k.removeprefix('./')}" for k in known)
+    found = dict.fromkeys(paths)
+    return tuple(p for p in found if not endings or not p.endswith(endings))

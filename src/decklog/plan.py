@@ -1,0 +1,191 @@
+"""What is to be read: the disk compared with what the store knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from decklog import databases, sources
+from decklog.agents import Agent
+from decklog.reading import Task, stat_of
+
+if TYPE_CHECKING:
+    from decklog.sources import Seen
+    from decklog.store.sqlite import SqliteStore
+
+
+class Plan:
+    """Compares what is on disk with what the store knows, and says what is to be read."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+        self.known = store.known()
+        self.by_inode = {
+            (r[5], r[6]): uri for uri, r in self.known.items() if r[6] and "#" not in uri
+        }
+        self.met: set[str] = set()
+        self.wanted: list[tuple[str, str, str, Any]] = []
+        self.problems = 0
+        self.present = 0
+        self.paths: set[tuple[int, int]] = set()
+
+    def agent(self, a: Agent, env: Mapping[str, str]) -> None:
+        for root in a.roots(env):
+            documents: dict[str, Seen] = {}
+            for seen in sources.find(root):
+                claim = a.claim(seen.relative)
+                if claim in ("ignore", "companion"):
+                    continue
+                if claim is None or not seen.regular:
+                    reason = "unrecognized" if claim is None else "unreadable"
+                    self._odd(a, seen, reason)
+                elif claim == "dir":
+                    documents[seen.relative] = seen
+                elif claim == "sqlite":
+                    self._database(a, seen)
+                else:
+                    self._file(a, seen, claim)
+            if documents:
+                self._folder(a, root.path, documents)
+
+    def finish(self) -> list[Task]:
+        """The tasks, largest first. Sources that are not on disk any more are marked gone."""
+        lost, back = [], []
+        for uri, row in self.known.items():
+            if uri in self.met:
+                if row[11]:
+                    back.append(row[0])
+            elif not row[11] and "#rewritten-" not in uri:
+                lost.append(row[0])
+        if lost:
+            self.store.mark_gone(lost, True)
+        if back:
+            self.store.mark_gone(back, False)
+        ids = self.store.reserve_all([w[:3] for w in self.wanted]) if self.wanted else []
+        tasks = [w[3](i) for i, w in zip(ids, self.wanted, strict=True)]
+        return sorted(tasks, key=lambda t: -t.weight)
+
+    def _odd(self, a: Agent, seen: Seen, reason: str) -> None:
+        self.met.add(seen.path)
+        self.problems += 1
+        if seen.path not in self.known:
+            (source,) = self.store.reserve_all([(a.name, seen.path, "other")])
+            detail = "no rule for this file" if reason == "unrecognized" else "not a regular file"
+            self.store.put_findings([(source, reason, detail)])
+
+    def _file(self, a: Agent, seen: Seen, kind: str) -> None:
+        if (seen.device, seen.inode) in self.paths:
+            return  # a hard link or a link to a file that was met already
+        self.paths.add((seen.device, seen.inode))
+        if kind == "jsonl" and seen.path.endswith(".zst") and os.path.exists(seen.path[:-4]):
+            self.met.add(seen.path)
+            return  # the plain twin is read
+        self.met.add(seen.path)
+        self.present += 1
+        row = self.known.get(seen.path)
+        stat = (seen.size, seen.mtime_ns, seen.device, seen.inode)
+        if row is None:
+            row = self._moved(seen)
+        if row is not None and row[3:7] == stat:
+            return
+        if seen.size == 0 and row is None:
+            self._want(a, seen.path, kind, stat, 0, 0, b"", b"")
+            return
+        if row is None or kind != "jsonl" or seen.path.endswith(".zst"):
+            if row is not None and row[7]:
+                self.store.forget(row[0])
+            self._want(a, seen.path, kind, stat, 0, 0, b"", b"")
+        elif self._appended(seen, row):
+            self._want(a, seen.path, kind, stat, row[7], row[8], row[9],
+                       self.store.state(row[0]))  # fmt: skip
+        else:
+            self.store.retire(row[0])
+            self._want(a, seen.path, kind, stat, 0, 0, b"", b"")
+
+    def _moved(self, seen: Seen) -> Any:
+        """The row of a source that was renamed to this path, if its bytes are the same."""
+        uri = self.by_inode.get((seen.device, seen.inode))
+        if uri is None or os.path.exists(uri):
+            return None
+        row = self.known[uri]
+        if seen.size < row[7] or not self._appended(seen, row):
+            return None
+        self.store.move(row[0], seen.path)
+        self.met.add(uri)
+        return row
+
+    def _appended(self, seen: Seen, row: Any) -> bool:
+        """True when what was read is still there, so that reading can go on after it."""
+        offset, check = row[7], row[9]
+        if seen.size < offset:
+            return False
+        if not offset:
+            return True
+        try:
+            fd = sources.open_regular(seen.path)
+        except OSError:
+            return True  # reading will say what is wrong
+        try:
+            return sources.matches(fd, offset, check)
+        finally:
+            os.close(fd)
+
+    def _want(
+        self, a: Agent, uri: str, kind: str, stat: tuple[int, int, int, int], offset: int,
+        line: int, check: bytes, state: bytes, version: str = "", document: str = "",
+        parts: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        def task(source: int) -> Task:
+            return Task(a.name, source, uri, kind, stat, offset, line, check, state, version,
+                        document, parts)  # fmt: skip
+
+        self.wanted.append((a.name, uri, kind, task))
+
+    def _documents(self, a: Agent, base: str, kind: str, versions: Mapping[str, Any]) -> None:
+        """Documents of a database or folder: those whose version changed are read again."""
+        for document, (version, stat, parts) in versions.items():
+            uri = f"{base}#{document}"
+            self.met.add(uri)
+            row = self.known.get(uri)
+            if row is not None and row[10] == version:
+                continue
+            if row is not None:
+                self.store.forget(row[0])
+            self._want(a, uri, kind, stat, 0, 0, b"", b"", version, document, parts)
+
+    def _database(self, a: Agent, seen: Seen) -> None:
+        self.met.add(seen.path)
+        self.present += 1
+        wal = stat_of(seen.path + "-wal")
+        stat = (seen.size + wal[0], max(seen.mtime_ns, wal[1]), seen.device, seen.inode)
+        row = self.known.get(seen.path)
+        if row is not None and row[3:7] == stat:
+            prefix = f"{seen.path}#"
+            self.met |= {u for u in self.known if u.startswith(prefix)}
+            return
+        try:
+            found = databases.versions(seen.path, a)
+        except (databases.Unreadable, databases.UnknownSchema) as error:
+            self._trouble(a, seen.path, error)
+            return
+        self._documents(
+            a, seen.path, "sqlite", {d: (v, (0, stat[1], 0, 0), ()) for d, v in found.items()}
+        )
+        self._want(a, seen.path, "sqlite", stat, 0, 0, b"", b"", "anchor")
+
+    def _trouble(self, a: Agent, path: str, error: Exception) -> None:
+        self.problems += 1
+        (source,) = self.store.reserve_all([(a.name, path, "other")])
+        self.store.put_findings([(source, "unreadable", str(error))])
+
+    def _folder(self, a: Agent, root: str, files: Mapping[str, Seen]) -> None:
+        self.present += 1
+        versions = {}
+        for document, relatives in a.gather(files).items():
+            seen = [files[r] for r in relatives]
+            moments = ",".join(f"{s.size}:{s.mtime_ns}" for s in seen)
+            version = f"{len(seen)} {sources.check_hash(moments.encode()).hex()}"
+            stat = (sum(s.size for s in seen), max(s.mtime_ns for s in seen), 0, 0)
+            versions[document] = (version, stat, tuple(relatives))
+        self._documents(a, root, "dir", versions)
