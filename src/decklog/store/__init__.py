@@ -15,7 +15,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         def reserve_all(self, wanted: Iterable[tuple[str, str, str]]) -> list[int]:
             """Ids of sources, new or old, for (agent, uri, kind)."""
 
-        def apply(self, batches: Iterable[Batch]) -> None:
+        def apply(self, batches: Sequence[Batch]) -> None:
             """Write rows and the cursors they lead to, in one transaction."""
 
         def forget(self, source: int) -> None:

@@ -11,17 +11,13 @@ from decklog.store.schema import MONEY, TOKENS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
 COUNTED, INHERITED, DUPLICATE, EMPTY = 0, 1, 2, 3
 
-_SLICE = 500
-
-
-def _slices(items: Sequence[str]) -> Iterable[Sequence[str]]:
-    for i in range(0, len(items), _SLICE):
-        yield items[i : i + _SLICE]
+MANY = 200
+"""So many changed sessions, and one pass over all keys is cheaper than looking each one up."""
 
 
 class Linker:
@@ -78,69 +74,92 @@ class Linker:
     # -- shared responses --------------------------------------------------------------------
 
     def _closure(self) -> None:
-        """Take in every session that shares a response or a prompt with one that changed."""
-        added = 1
-        while added:
-            before = self.db.execute("select count(*) from temp.todo").fetchone()[0]
+        """Take in every session that shares a response, a prompt or a source with a changed one."""
+        for table in ("shared_usage", "shared_prompt"):
+            self.db.execute(f"create temp table if not exists {table}(key text primary key)")
+            self.db.execute(f"delete from temp.{table}")
+        todo = self._count("temp.todo")
+        if todo > MANY:
+            self._share_all()
+        before = 0
+        while todo > before:
+            before = todo
+            if todo <= MANY:
+                self._share_near()
+            for table, key in (("usage", "key"), ("prompt", "uid")):
+                self.db.execute(
+                    f"""insert or ignore into temp.todo select p.session from temp.shared_{table} k
+                    join {table} x on x.{key} = k.key
+                    join part p on p.source = x.source and p.part = x.part"""
+                )
             self.db.execute(
                 """insert or ignore into temp.todo
-                select distinct q.session from temp.todo t
-                join part p on p.session = t.session
-                join usage u on u.source = p.source and u.part = p.part
-                join usage v on v.key = u.key and v.source <> u.source
-                join part q on q.source = v.source and q.part = v.part"""
-            )
-            self.db.execute(
-                """insert or ignore into temp.todo
-                select distinct q.session from temp.todo t
-                join part p on p.session = t.session
-                join prompt u on u.source = p.source and u.part = p.part
-                join prompt v on v.uid = u.uid and v.source <> u.source and u.uid <> ''
-                join part q on q.source = v.source and q.part = v.part"""
-            )
-            self.db.execute(
-                """insert or ignore into temp.todo
-                select distinct q.session from usage v
+                select q.session from usage v
+                cross join usage u on u.key = v.inherits
+                join part p on p.source = u.source and p.part = u.part
+                join temp.todo t on t.session = p.session
                 join part q on q.source = v.source and q.part = v.part
-                where v.inherits <> '' and v.inherits in (select u.key from temp.todo t
-                    join part p on p.session = t.session
-                    join usage u on u.source = p.source and u.part = p.part)"""
+                where v.inherits <> ''"""
             )
-            after = self.db.execute("select count(*) from temp.todo").fetchone()[0]
-            added = after - before
+            self.db.execute(
+                """insert or ignore into temp.todo select q.session from temp.todo t
+                join part p on p.session = t.session join part q on q.source = p.source"""
+            )
+            todo = self._count("temp.todo")
+
+    def _count(self, table: str) -> int:
+        return int(self.db.execute(f"select count(*) from {table}").fetchone()[0])
+
+    def _share_all(self) -> None:
+        """Keys that stand in more than one source, from one pass over the indexes."""
+        self.db.execute(
+            """insert into temp.shared_usage
+            select key from usage group by key having count(*) > 1"""
+        )
+        self.db.execute(
+            """insert into temp.shared_prompt select uid from prompt where uid <> ''
+            group by uid having min(source) < max(source)"""
+        )
+
+    def _share_near(self) -> None:
+        """The same for the sessions at hand only."""
+        for table, key in (("usage", "key"), ("prompt", "uid")):
+            self.db.execute(
+                f"""insert or ignore into temp.shared_{table} select x.{key} from temp.todo t
+                join part p on p.session = t.session
+                join {table} x on x.source = p.source and x.part = p.part
+                where x.{key} <> '' and exists(select 1 from {table} y
+                    where y.{key} = x.{key} and y.source <> x.source)"""
+            )
 
     def _resolve(self) -> None:
         self.db.execute(
             f"""update usage set counted_in = null, verdict = case
                 when {" + ".join(TOKENS)} + coalesce(reported, 0) = 0 then {EMPTY}
                 else {COUNTED} end
-            where (verdict <> 0 or {" + ".join(TOKENS)} = 0)
-            and exists(select 1 from part p join temp.todo t on t.session = p.session
-                where p.source = usage.source and p.part = usage.part)"""
+            where source in (select p.source from part p join temp.todo using(session))
+            and (verdict <> 0 or {" + ".join(TOKENS)} = 0)"""
         )
         rows = self.db.execute(
             """select u.key, u.source, u.part, p.session, u.rank, p.superseded, u.output,
-                u.input + u.cache_read + u.cache_write, u.at, p.opened_at, p.started_at
-            from usage u join part p on p.source = u.source and p.part = u.part
-            where u.key in (
-                select u1.key from temp.todo t
-                join part p1 on p1.session = t.session
-                join usage u1 on u1.source = p1.source and u1.part = p1.part
-                join usage u2 on u2.key = u1.key and u2.source <> u1.source)
-            order by u.key, u.source"""
+                u.input + u.cache_read + u.cache_write, u.at, s.uri
+            from temp.shared_usage k join usage u on u.key = k.key
+            join part p on p.source = u.source and p.part = u.part
+            join source s on s.id = u.source
+            order by u.key, s.uri"""
         ).fetchall()
         groups: dict[str, list[tuple[Any, ...]]] = {}
         for r in rows:
             groups.setdefault(r[0], []).append(r)
         self.parent: dict[str, tuple[int, str]] = {}
-        self.origins = _Origins(self.db, groups)
+        self.origins = _Origins(self.db)
         updates = []
         for key, group in groups.items():
             top = max(r[4] for r in group)
             own = [r for r in group if r[4] == top]
             origin = self.origins.of({r[3] for r in own})
             here = [r for r in own if r[3] == origin]
-            winner = max(here, key=lambda r: (-r[5], r[6], r[7], -r[1]))
+            winner = max(here, key=lambda r: (-r[5], r[6], r[7], r[9]))
             for r in group:
                 if r is winner:
                     continue
@@ -148,7 +167,7 @@ class Linker:
                 updates.append((verdict, origin, r[1], key))
                 if verdict == INHERITED:
                     found = self.parent.get(r[3])
-                    if found is None or (r[8] or 0) >= found[0]:
+                    if found is None or (r[8] or 0, origin) >= found:
                         self.parent[r[3]] = (r[8] or 0, origin)
         self.db.executemany(
             "update usage set verdict = ?, counted_in = ? where source = ? and key = ?", updates
@@ -179,15 +198,12 @@ class Linker:
     def _mark_copies(self) -> None:
         """Prompts and tool calls that a fork took along from where it came."""
         shared = self.db.execute(
-            """select u.uid, p.session, u.at, p.opened_at, p.started_at
-            from temp.todo t join part p on p.session = t.session
-            join prompt u on u.source = p.source and u.part = p.part
-            where u.uid <> '' and exists(select 1 from prompt v
-                where v.uid = u.uid and v.source <> u.source)"""
+            """select k.key, p.session, u.at from temp.shared_prompt k
+            join prompt u on u.uid = k.key join part p on p.source = u.source and p.part = u.part"""
         ).fetchall()
         groups: dict[str, set[str]] = {}
         times: dict[str, int] = {}
-        for uid, session, at, _, _ in shared:
+        for uid, session, at in shared:
             groups.setdefault(uid, set()).add(session)
             times[uid] = at or 0
         for uid, sessions in groups.items():
@@ -196,7 +212,7 @@ class Linker:
             origin = self.origins.of(sessions)
             for s in sessions - {origin}:
                 found = self.parent.get(s)
-                if found is None or times[uid] > found[0]:
+                if found is None or (times[uid], origin) >= found:
                     self.parent[s] = (times[uid], origin)
         stated = {
             s: f"{s.partition(':')[0]}:{parent}"
@@ -367,9 +383,8 @@ class Linker:
 class _Origins:
     """Which of several sessions that hold the same records made them."""
 
-    def __init__(self, db: Any, groups: dict[str, list[tuple[Any, ...]]]) -> None:
+    def __init__(self, db: Any) -> None:
         self.db = db
-        self.shared = set(groups)
         self.known: dict[frozenset[str], str] = {}
         self.rank: dict[str, tuple[Any, ...]] = {}
 

@@ -14,7 +14,7 @@ from decklog.store.schema import SCHEMA, TOKENS, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from decklog.store import SourceRow
@@ -147,31 +147,25 @@ class SqliteStore(queries.Reading):
         with self._transaction():
             return [self.reserve(*w) for w in wanted]
 
-    def apply(self, batches: Iterable[Batch]) -> None:
-        run = self.db.executemany
+    def apply(self, batches: Sequence[Batch]) -> None:
         with self._transaction():
+            # one statement for each table: preparing them again for each of thousands of small
+            # batches would cost more than their rows
+            for field, sql in _INSERTS:
+                self.db.executemany(sql, (r for b in batches for r in getattr(b, field)))
             for b in batches:
-                run(_PART, b.parts)
-                run("insert into event values(?, ?, ?, ?, ?, ?, ?)", b.events)
-                run(_USAGE, b.usage)
-                run(_CALL, b.calls)
-                run(_RESULT, b.results)
-                run(_TOUCHED, b.touched)
-                run(_PROMPT, b.prompts)
                 size, mtime_ns, device, inode = b.stat
-                if size >= 0:  # read to its end: earlier trouble is over
-                    self.db.execute(
-                        "delete from finding where source = ? and reason in ('unreadable', 'bomb')",
-                        (b.source,),
-                    )
-                run(_FINDING, b.findings)
                 self.db.execute(
-                    "update source set size = ?, mtime_ns = ?, device = ?, inode = ?, offset = ?, "
-                    "line = ?, chk = ?, state = ?, version = ?, gone = 0 where id = ?",
+                    _CURSOR,
                     (size, mtime_ns, device, inode, b.offset, b.line, b.check, b.state,
                      b.version, b.source),
                 )  # fmt: skip
-                run("insert or ignore into dirty values(?)", [(p[2],) for p in b.parts])
+            # what was read to its end is over its earlier trouble
+            whole = [(b.source,) for b in batches if b.stat[0] >= 0]
+            self.db.executemany(_TROUBLE_OVER, whole)
+            self.db.executemany(_FINDING, (r for b in batches for r in b.findings))
+            dirty = {p[2] for b in batches for p in b.parts}
+            self.db.executemany("insert or ignore into dirty values(?)", ((d,) for d in dirty))
 
     def forget(self, source: int) -> None:
         with self._transaction():
@@ -363,3 +357,18 @@ _PROMPT = f"insert into prompt values({_marks(8)}, 0) on conflict(source, seq) d
 
 _FINDING = f"""insert into finding(source, reason, detail, slot, offset, length, line)
     values({_marks(7)}) on conflict do update set count = count + 1"""
+
+_INSERTS = (
+    ("parts", _PART),
+    ("events", f"insert into event values({_marks(7)})"),
+    ("usage", _USAGE),
+    ("calls", _CALL),
+    ("results", _RESULT),
+    ("touched", _TOUCHED),
+    ("prompts", _PROMPT),
+)
+
+_CURSOR = """update source set size = ?, mtime_ns = ?, device = ?, inode = ?, offset = ?, line = ?,
+    chk = ?, state = ?, version = ?, gone = 0 where id = ?"""
+
+_TROUBLE_OVER = "delete from finding where source = ? and reason in ('unreadable', 'bomb')"
