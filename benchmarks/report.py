@@ -90,8 +90,8 @@ class Report:
 
     versions: Mapping[str, str]
     corpus: str
-    network: bool
-    """True when nothing could reach a network."""
+    sealed: bool
+    """True when no tool could reach a network."""
     runs: int
     results: list[Result] = field(default_factory=list)
     growth: list[Result] = field(default_factory=list)
@@ -103,6 +103,7 @@ class Report:
     load: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def lines(self) -> list[str]:
+        remarks = [f"{r.case.name}: {r.case.remark}" for r in self.results if r.case.remark]
         return [
             *self._circumstances(),
             "",
@@ -111,7 +112,8 @@ class Report:
             *(r.row() for r in self.results),
             *self._growth(),
             *(["", *self.exactness] if self.exactness else []),
-            *(["", *(f"- {note}" for note in self.notes)] if self.notes else []),
+            "",
+            *(f"- {note}" for note in remarks + self.notes),
         ]
 
     def missed(self) -> bool:
@@ -120,7 +122,7 @@ class Report:
 
     def _circumstances(self) -> list[str]:
         tools = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        network = "no network" if self.network else "network reachable, offline flags"
+        network = "no network" if self.sealed else "network reachable, offline flags"
         return [
             f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}; load before {self.load:.1f}.",
             f"{tools}. {self.corpus}.",
@@ -158,12 +160,14 @@ class Report:
 
 def machine() -> str:
     """Processor, cores, memory, system and Python, in a line."""
-    facts = [_processor(), f"{os.cpu_count()} cores"]
-    with_memory = hasattr(os, "sysconf")
-    if with_memory:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        facts.append(f"{memory / (1 << 30):.0f} GiB")
-    facts += [f"{platform.system()} {platform.release()}", f"Python {platform.python_version()}"]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    facts = (
+        _processor(),
+        f"{os.cpu_count()} cores",
+        f"{memory / (1 << 30):.0f} GiB",
+        f"{platform.system()} {platform.release()}",
+        f"Python {platform.python_version()}",
+    )
     return ", ".join(facts)
 
 

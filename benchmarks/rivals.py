@@ -86,7 +86,7 @@ def _fetch(command: list[str]) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         why = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise UnavailableError(f"{' '.join(command[:2])}... failed: {why[-1]}")
+        raise UnavailableError(f"{' '.join(command[:2])}... failed: {' '.join(why[:2])}")
 
 
 CCUSAGE = Rival(

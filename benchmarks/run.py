@@ -48,14 +48,16 @@ def main() -> None:
     args = parser.parse_args()
 
     tools, notes = find_tools(args.decklog)
-    sizes = [] if args.home else args.sizes.split(",") + ([HUGE] if args.full else [])
-    homes = [args.home.resolve()] if args.home else [cached_corpus(s, args.seed) for s in sizes]
-    main_home = min(homes, key=lambda h: _distance(h, sizes, homes))
+    sizes = args.sizes.split(",") + ([HUGE] if args.full else [])
+    if args.home:
+        homes = {args.home.resolve(): FULL}
+    else:
+        homes = {cached_corpus(s, args.seed): parse_size(s) for s in sizes}
+    main_home = min(homes, key=lambda h: abs(homes[h] - FULL))
     versions = {name: version(argv) for name, argv in tools.items()}
     cases = [c for c in CASES if args.only in c.name]
 
-    network = leave_network()
-    found = Report(versions, "", network, args.runs, notes=notes)
+    found = Report(versions, "", leave_network(), args.runs, notes=notes)
     for home in homes:
         with staged(home, tools) as stage:
             if home == main_home:
@@ -85,10 +87,6 @@ def measure_main(stage: Stage, found: Report, cases: Sequence[Case]) -> None:
     found.results = measure_all(stage, cases, found)
     if truth:
         found.exactness = exact.table(checks + exact.check_rivals(stage, truth), truth)
-
-
-def _distance(home: Path, sizes: list[str], homes: list[Path]) -> float:
-    return abs(parse_size(sizes[homes.index(home)]) - FULL) if sizes else 0
 
 
 def find_tools(command: str) -> tuple[dict[str, list[str]], list[str]]:

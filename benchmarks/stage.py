@@ -73,15 +73,17 @@ class Stage:
         return self.folder / tool
 
     def _own_copy(self) -> Path | None:
-        """The transcript that gets new lines: the largest handy one, no longer a link."""
-        fit = [
-            (p.stat().st_size, p)
+        """The transcript that gets new lines, no longer a link: the largest handy session."""
+        sessions = [
+            p
             for p in self.files
-            if p.match(".claude/projects/*/*.jsonl") and p.stat().st_size <= APPEND_TO
+            if p.match(".claude/projects/*/*.jsonl")
+            and not p.name.startswith("agent-")  # subagents, which not every rival reads
+            and p.stat().st_size <= APPEND_TO
         ]
-        if not fit:
+        if not sessions:
             return None
-        path = max(fit)[1]
+        path = max(sessions, key=lambda p: (p.stat().st_size, p))
         data, times = path.read_bytes(), path.stat()
         path.unlink()
         path.write_bytes(data)
@@ -92,17 +94,20 @@ class Stage:
         """One more prompt at the end of one transcript; False when there is none to append to."""
         if self.growing is None:
             return False
-        for line in self.growing.read_text().splitlines():
-            record = json.loads(line)
-            if record.get("type") == "user":
-                break
-        else:
+        with self.growing.open("rb") as transcript:
+            prompts = [line for line in transcript if b'"type":"user"' in line]
+        if not prompts:
             return False
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        record |= {"uuid": str(uuid.uuid4()), "timestamp": now}
-        record["message"] = {"role": "user", "content": "one more thing"}
-        with self.growing.open("a") as transcript:
-            transcript.write(json.dumps(record) + "\n")
+        record = json.loads(prompts[-1])
+        record |= {
+            "parentUuid": record.get("uuid"),
+            "uuid": str(uuid.uuid4()),
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "message": {"role": "user", "content": "one more thing"},
+        }
+        line = json.dumps(record, separators=(",", ":")).replace("+00:00", "Z")
+        with self.growing.open("a") as end:
+            end.write(line + "\n")
         return True
 
     def warm(self) -> None:

@@ -48,6 +48,13 @@ def report(store: Any, zone: Zone, by: str, where: dict[str, Any]) -> list[dict[
     return rows
 
 
+def daily_json(store: Any, zone: Zone, where: dict[str, Any]) -> Any:
+    """The daily report as JSON objects; None where the store keeps days of another zone."""
+    if store.get("tz") not in (None, zone.name):
+        return None
+    return store.daily_json(_days(zone, where))
+
+
 def _days(zone: Zone, where: dict[str, Any]) -> dict[str, Any]:
     """The filter in whole days of the zone: a day counts when its beginning lies inside."""
     found = dict(where)

@@ -78,6 +78,7 @@ def load(env: Mapping[str, str], flags: Mapping[str, object] | None = None) -> C
     env = dict(env)
     env.setdefault("HOME", os.path.expanduser("~"))
     data_dir, config_file = places(env)
+    env["HOME"] = _sessions_home(env)
     file = _read(config_file)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -102,6 +103,21 @@ def load(env: Mapping[str, str], flags: Mapping[str, object] | None = None) -> C
             hint=f"known keys: {', '.join(SETTINGS)}",
         )
     return Config(data_dir=data_dir, config_file=config_file, env=env, origins=origins, **values)
+
+
+def _sessions_home(env: Mapping[str, str], passwd: str = "/etc/passwd") -> str:
+    """Whose sessions are looked at: under sudo those of the user who called it."""
+    user = env.get("SUDO_USER")
+    if user:
+        try:
+            with open(passwd, encoding="utf-8", errors="surrogateescape") as lines:
+                for line in lines:
+                    fields = line.rstrip("\n").split(":")
+                    if fields[0] == user and len(fields) > 5 and fields[5]:
+                        return fields[5]
+        except OSError:
+            pass
+    return env["HOME"]
 
 
 def _parse(text: str, default: object, origin: str) -> object:

@@ -6,6 +6,7 @@ warm commands print them as they are. The others give typed Structs and import w
 
 from __future__ import annotations
 
+import builtins
 import os
 
 from decklog import sources, store, zones
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
         UsageRow,
     )
     from decklog.sync import Report
+
+ABILITIES = {
+    "companions": "companions",
+    "databases": "queries",
+    "folders": "gather",
+    "clean_up": "clean_up",
+}
+"""What an agent can do beyond the required, by the answer of its contract that switches it on."""
 
 REPORTS = ("daily", "weekly", "monthly", "sessions", "blocks", "models", "projects", "tools")
 
@@ -91,51 +100,76 @@ class Decklog:
         ``rebuild`` makes the store anew from the sources, beside the old one, and swaps it in.
         Raises StoreBusy when another process keeps writing for ``wait`` seconds.
         """
-        from decklog import sync
-
         if rebuild:
             self.store.close()
             report = rebuild_store(self.config, progress)
             self.store = store.open(self.config.data_dir)
             return report
+        return self._run(self._look(), progress, wait)
+
+    def _look(self) -> tuple[Any, Any, bool]:
+        """(where to look, what is there, whether that is news), by one walk over the roots."""
+        remembered = _remembered(self.store, self.config, self.zone.name)
+        if remembered is None:
+            return None, None, True
+        seen = sources.survey(r[1:] for r in remembered)
+        news = seen[1] != self.store.get("fingerprint") or self.store.get("retry") != "0"
+        return remembered, seen, news
+
+    def _run(
+        self,
+        looked: tuple[Any, Any, bool],
+        progress: Callable[[int, int], None] | None,
+        wait: float,
+    ) -> Report:
+        from decklog import agents, sync
+
+        roots, seen, _ = looked
+        if roots is None:
+            look = sync.lookout(self.config.env)
+        else:
+            plugins = self.store.get("plugins") or ""
+            look = sync.Lookout(roots, self.store.get("variables") or "", plugins)
+            agents.installed = tuple(filter(None, plugins.split(",")))
         report = sync.run(
             self.store,
-            self.config.env,
+            look,
+            seen,
             tz=self.zone.name,
             day=self.zone.day,
             jobs=self.config.jobs,
             progress=progress,
             wait=wait,
         )
-        if self.store.get("code") != _code():
-            self.store.put("code", _code())
+        if roots is None:
+            _remember(self.store, self.config, look)
         return report
 
     def unchanged(self) -> bool:
         """True when nothing on disk changed since the last sync. Opens no transcript."""
-        get = self.store.get
-        if get("fingerprint") is None or get("tz") != self.zone.name or get("problems") != "0":
-            return False
-        names = ["HOME", *(n for n in (get("variables") or "").split(",") if n)]
-        seen = "\n".join(f"{n}={self.config.env.get(n, '')}" for n in sorted(set(names)))
-        if seen != get("environment") or get("code") != _code():
-            return False
-        rows = (line.split("\t") for line in (get("roots") or "").split("\n") if line)
-        roots = [
-            (path, tuple(filter(None, only.split(","))), tuple(filter(None, skip.split(","))))
-            for path, only, skip in rows
-        ]
-        return bool(sources.fingerprint(roots) == get("fingerprint"))
+        return not self._look()[2]
 
     def refresh(self, progress: Callable[[int, int], None] | None = None) -> str:
         """Sync if anything changed and no other process is at it; a note when it could not."""
-        if not self.config.sync or self.unchanged():
+        if not self.config.sync:
+            return ""
+        looked = self._look()
+        if not looked[2]:
             return ""
         try:
-            self.sync(progress=progress, wait=2.0)
+            self._run(looked, progress, 2.0)
         except StoreBusy:
             return "another decklog is reading transcripts; the newest may be missing"
         return ""
+
+    def sync_if_news(self, progress: Callable[[int, int], None] | None = None) -> Report | None:
+        """`sync`, or None when nothing on disk changed."""
+        looked = self._look()
+        return self._run(looked, progress, 30.0) if looked[2] else None
+
+    def partial(self) -> int:
+        """Sources that the last sync could not read, or only in part."""
+        return int(self.store.get("problems") or 0)
 
     # -- sessions --------------------------------------------------------------------------------
 
@@ -143,6 +177,11 @@ class Decklog:
         """Sessions, newest first, as plain rows. Keywords as the fields of `Filter`."""
         rows: Iterator[dict[str, Any]] = self.store.sessions(where)
         return rows
+
+    def session_json(self, **where: Any) -> Iterator[str]:
+        """The rows of `session_rows`, each as one JSON object."""
+        objects: Iterator[str] = self.store.session_json(where)
+        return objects
 
     def sessions(self, filter: Filter | None = None, **where: Any) -> Iterator[Session]:
         """Sessions, newest first, by a `Filter` or its fields as keywords."""
@@ -160,18 +199,29 @@ class Decklog:
 
         Raises NotFound, or UsageError when the text may mean several sessions.
         """
-        found: list[str] = self.store.resolve(text)
+        found: list[str] = self.store.resolve(text) or self._below(text)
         if not found:
             raise NotFound(f"no session {text!r}", hint="decklog ls lists them")
         if len(found) > 1:
-            some = ", ".join(found[:4]) + (" ..." if len(found) > 4 else "")
-            raise UsageError(f"{text!r} may mean {len(found)} sessions: {some}")
+            some = ", ".join(found[:8]) + (" ..." if len(found) > 8 else "")
+            raise UsageError(
+                f"{text!r} may mean {len(found)} sessions: {some}", hint="write more of the id"
+            )
         return found[0]
+
+    def _below(self, text: str) -> list[str]:
+        """Subagents by the beginnings of both halves of their id, as lists show them."""
+        top, mark, below = text.partition(".agent-")
+        tops = self.store.resolve(top) if mark else ()
+        rows = (r for name in tops for r in self.store.sessions({"root": name}))
+        return [r["id"] for r in rows if r["id"].partition(mark)[2].startswith(below or "?")]
 
     def session(self, text: str) -> Session:
         """One session by id, prefix or ``latest``. Raises NotFound, UsageError."""
         name = self.find(text)
-        return next(self.sessions(ids=[name]))
+        for found in self.sessions(ids=[name]):
+            return found
+        raise NotFound(f"nothing happened in session {name!r}", hint="decklog ls lists sessions")
 
     def events(self, text: str) -> Iterator[Event]:
         """The events of a session in order, read from its sources. Raises NotFound, SourceError."""
@@ -180,7 +230,7 @@ class Decklog:
         return transcripts.events(self.store, self.find(text))
 
     def raw(self, text: str) -> Iterator[bytes]:
-        """The records of a session's sources as the agent wrote them."""
+        """The records of a session's sources as the agent wrote them, line ends included."""
         from decklog import transcripts
 
         return transcripts.raw(self.store, self.find(text))
@@ -190,6 +240,12 @@ class Decklog:
         from decklog import transcripts
 
         return transcripts.turns(self.events(text))
+
+    def story(self, text: str) -> Iterator[tuple[Turn, list[Event]]]:
+        """The session as turns, each with its events."""
+        from decklog import transcripts
+
+        return transcripts.story(self.events(text))
 
     def tool_calls(self, text: str) -> list[ToolCall]:
         """Tool calls of a session, joined to their results."""
@@ -217,6 +273,13 @@ class Decklog:
             raise UsageError(f"no report {by!r}", hint=f"one of: {', '.join(REPORTS)}")
         return analytics.report(self.store, self.zone, by, where)
 
+    def daily_json(self, **where: Any) -> Iterator[str] | None:
+        """Daily `usage_rows` as JSON objects; None where that is no quicker."""
+        from decklog import analytics
+
+        objects: Iterator[str] | None = analytics.daily_json(self.store, self.zone, where)
+        return objects
+
     def usage(self, by: str = "daily", **where: Any) -> list[UsageRow]:
         """Usage ``daily``, ``weekly`` or ``monthly``: one row for each date, agent and model.
 
@@ -231,12 +294,25 @@ class Decklog:
         return msgspec.convert(self.usage_rows(by, **where), list[UsageRow])
 
     def why_rows(self, what: str, **where: Any) -> list[dict[str, Any]]:
-        """The ledger behind a number, as plain rows; see `why`."""
-        if len(what) == 10 and what[4] == what[7] == "-" and what.replace("-", "").isdigit():
+        """The ledger behind a number, as plain rows; see `why`. Raises NotFound, UsageError."""
+        if not is_day(what):
+            return list(self.store.ledger({**where, "ids": self._family(self.find(what))}))
+        if self.store.get("tz") in (None, self.zone.name):
             return list(self.store.ledger({**where, "day": what}))
-        name = self.find(what)
-        ids = [name, *(r["id"] for r in self.store.sessions({"root": name}) if r["id"] != name)]
-        return list(self.store.ledger({**where, "ids": ids}))
+        rows = (r for r in self.store.ledger(where) if r["at"] is not None)
+        return [{**r, "date": what} for r in rows if self.zone.day(r["at"]) == what]
+
+    def _family(self, name: str) -> list[str]:
+        """A session and all subagents below it."""
+        below: dict[str, list[str]] = {}
+        for found in self.store.sessions({"ids": [name]}):
+            for r in self.store.sessions({"root": found["root"]}):
+                if r["relation"] == "subagent":
+                    below.setdefault(r["parent"], []).append(r["id"])
+        family = [name]
+        for member in family:
+            family += below.get(member, [])
+        return family
 
     def why(self, what: str, **where: Any) -> list[LedgerEntry]:
         """The recorded facts behind a session (with its subagents) or a date, and the verdict
@@ -266,8 +342,45 @@ class Decklog:
         rows: list[dict[str, Any]] = self.store.overview()
         return rows
 
+    def health(self) -> dict[str, Any]:
+        """What the store stands on: its folder and file system, SQLite, the price list.
+
+        ``wal_safe`` is False for versions of SQLite that can lose committed pages when a write
+        and a checkpoint of a database in WAL mode meet; ``network`` is True for file systems
+        on which locks between machines are not to be relied on.
+        """
+        import apsw
+
+        from decklog import health
+
+        version = apsw.sqlite_lib_version()
+        kind = health.file_system(self.config.data_dir)
+        return {
+            "data_dir": self.config.data_dir,
+            "file_system": kind,
+            "network": health.is_network(kind),
+            "sqlite": version,
+            "wal_safe": health.wal_safe(version),
+            "prices_date": self.store.get("prices_date") or "",
+            "tz": self.zone.name,
+        }
+
+    def known_agents(self) -> list[str]:
+        """Names of the agents that the last sync knew; imports no agent."""
+        seen = self.store.get("roots")
+        if seen is None:
+            from decklog import agents
+
+            return list(agents.names())
+        return list(dict.fromkeys(r.partition("\t")[0] for r in str(seen).split("\n") if r))
+
     def agents(self) -> list[dict[str, Any]]:
-        """Every known agent, where its transcripts are looked for, and what it can do."""
+        """Every known agent, where its transcripts are looked for, and what it can do.
+
+        ``abilities`` says of each answer of the `decklog.agents.Agent` contract that is not
+        required whether this agent gives it; what is missing is switched off. An installed agent
+        that could not be loaded has the reason in ``broken`` and nothing else.
+        """
         from decklog import agents
 
         counted = {r["agent"]: r for r in self.overview()}
@@ -282,14 +395,22 @@ class Decklog:
                     "provider": a.provider,
                     "roots": places,
                     "present": [p for p in places if os.path.exists(p)],
-                    "variables": list(a.variables),
+                    "variables": {v: self.config.env.get(v) for v in a.variables},
                     "sessions": seen.get("sessions", 0),
                     "sources": seen.get("sources", 0),
                     "bytes": seen.get("bytes", 0),
                     "clean_up": a.clean_up,
+                    "abilities": {
+                        name: getattr(type(a), answer) != getattr(agents.Agent, answer)
+                        for name, answer in ABILITIES.items()
+                    },
+                    "broken": "",
                 }
             )
-        return rows
+        nothing = {k: type(v)() for k, v in rows[0].items()} if rows else {}
+        return rows + [
+            {**nothing, "agent": name, "broken": reason} for name, reason in agents.broken.items()
+        ]
 
     def dump(self) -> Iterator[str]:
         """The canonical text of the store, one row a line."""
@@ -297,20 +418,62 @@ class Decklog:
         return lines
 
 
+def is_day(text: str) -> bool:
+    """True for a date as `why` takes it: YYYY-MM-DD."""
+    return len(text) == 10 and text[4] == text[7] == "-" and text.replace("-", "").isdigit()
+
+
 def rebuild_store(config: Config, progress: Callable[[int, int], None] | None = None) -> Report:
     """Make the store anew from the sources; works also where the old one cannot be opened."""
     from decklog import sync
 
     zone = zones.Zone(config.tz, config.env)
+    look = sync.lookout(config.env)
     with store.rebuild(config.data_dir) as fresh:
-        return sync.run(
+        report = sync.run(
             fresh,  # type: ignore[arg-type]
-            config.env,
+            look,
             tz=zone.name,
             day=zone.day,
             jobs=config.jobs,
             progress=progress,
         )
+        _remember(fresh, config, look)
+    return report
+
+
+def _remember(into: Any, config: Config, look: Any) -> None:
+    """Keep what decides where to look, so that a warm command need not load any agent."""
+    lines = ("\t".join((a, p, ",".join(o), ",".join(s))) for a, p, o, s in look.roots)
+    into.put_all(
+        {
+            "roots": "\n".join(lines),
+            "variables": look.variables,
+            "environment": _environment(config, look.variables),
+            "plugins": look.plugins,
+            "code": _code(),
+        }
+    )
+
+
+def _remembered(
+    of: Any, config: Config, tz: str
+) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] | None:
+    """The roots as they were remembered; None when anything that decides them changed."""
+    variables, roots = of.get("variables"), of.get("roots")
+    if roots is None or of.get("tz") != tz or of.get("code") != _code():
+        return None
+    if of.get("environment") != _environment(config, variables or ""):
+        return None
+    rows = (line.split("\t") for line in roots.split("\n") if line)
+    return [
+        (a, path, tuple(filter(None, only.split(","))), tuple(filter(None, skip.split(","))))
+        for a, path, only, skip in rows
+    ]
+
+
+def _environment(config: Config, variables: str) -> str:
+    return "\n".join(f"{n}={config.env.get(n, '')}" for n in variables.split(","))
 
 
 def _code() -> str:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from decklog import databases, sources
+from decklog import agents, sources
 from decklog.agents import Agent
 from decklog.reading import Task, stat_of
+from decklog.sources import Seen
 
 if TYPE_CHECKING:
-    from decklog.sources import Seen
+    from decklog.sources import File
     from decklog.store.sqlite import SqliteStore
 
 
@@ -26,28 +27,39 @@ class Plan:
         }
         self.met: set[str] = set()
         self.wanted: list[tuple[str, str, str, Any]] = []
-        self.problems = 0
+        self.retry = False
         self.present = 0
-        self.paths: set[tuple[int, int]] = set()
+        self.inodes: set[tuple[int, int]] = set()
 
-    def agent(self, a: Agent, env: Mapping[str, str]) -> None:
-        for root in a.roots(env):
-            documents: dict[str, Seen] = {}
-            for seen in sources.find(root):
-                claim = a.claim(seen.relative)
-                if claim in ("ignore", "companion"):
-                    continue
-                if claim is None or not seen.regular:
-                    reason = "unrecognized" if claim is None else "unreadable"
-                    self._odd(a, seen, reason)
-                elif claim == "dir":
-                    documents[seen.relative] = seen
-                elif claim == "sqlite":
-                    self._database(a, seen)
-                else:
-                    self._file(a, seen, claim)
-            if documents:
-                self._folder(a, root.path, documents)
+    def root(self, name: str, path: str, files: list[File]) -> None:
+        """Look at the files of one root of an agent. What did not change costs a comparison."""
+        known, met, inodes = self.known, self.met, self.inodes
+        documents: dict[str, Seen] = {}
+        a = None
+        for file in files:
+            row = known.get(file[0])
+            if row is not None and row[3:7] == file[2:6] and row[2] != "sqlite":
+                met.add(file[0])
+                if row[2] != "other":
+                    inodes.add(file[4:6])
+                    self.present += 1
+                continue
+            if a is None:
+                a = agents.get(name)
+            seen = Seen(*file)
+            claim = a.claim(seen.relative)
+            if claim in ("ignore", "companion"):
+                continue
+            if claim is None or not seen.regular:
+                self._odd(a, seen, "unrecognized" if claim is None else "unreadable")
+            elif claim == "dir":
+                documents[seen.relative] = seen
+            elif claim == "sqlite":
+                self._database(a, seen)
+            else:
+                self._file(a, seen, claim)
+        if a is not None and documents:
+            self._folder(a, path, documents)
 
     def finish(self) -> list[Task]:
         """The tasks, largest first. Sources that are not on disk any more are marked gone."""
@@ -68,16 +80,15 @@ class Plan:
 
     def _odd(self, a: Agent, seen: Seen, reason: str) -> None:
         self.met.add(seen.path)
-        self.problems += 1
         if seen.path not in self.known:
             (source,) = self.store.reserve_all([(a.name, seen.path, "other")])
             detail = "no rule for this file" if reason == "unrecognized" else "not a regular file"
             self.store.put_findings([(source, reason, detail)])
 
     def _file(self, a: Agent, seen: Seen, kind: str) -> None:
-        if (seen.device, seen.inode) in self.paths:
+        if (seen.device, seen.inode) in self.inodes:
             return  # a hard link or a link to a file that was met already
-        self.paths.add((seen.device, seen.inode))
+        self.inodes.add((seen.device, seen.inode))
         if kind == "jsonl" and seen.path.endswith(".zst") and os.path.exists(seen.path[:-4]):
             self.met.add(seen.path)
             return  # the plain twin is read
@@ -164,6 +175,8 @@ class Plan:
             prefix = f"{seen.path}#"
             self.met |= {u for u in self.known if u.startswith(prefix)}
             return
+        from decklog import databases
+
         try:
             found = databases.versions(seen.path, a)
         except (databases.Unreadable, databases.UnknownSchema) as error:
@@ -175,7 +188,7 @@ class Plan:
         self._want(a, seen.path, "sqlite", stat, 0, 0, b"", b"", "anchor")
 
     def _trouble(self, a: Agent, path: str, error: Exception) -> None:
-        self.problems += 1
+        self.retry = True
         (source,) = self.store.reserve_all([(a.name, path, "other")])
         self.store.put_findings([(source, "unreadable", str(error))])
 

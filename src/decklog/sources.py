@@ -35,11 +35,19 @@ class Seen:
 
     __slots__ = ("device", "inode", "mtime_ns", "path", "regular", "relative", "size")
 
-    def __init__(self, path: str, relative: str, st: os.stat_result) -> None:
-        self.path, self.relative = path, relative
-        self.size, self.mtime_ns = st.st_size, st.st_mtime_ns
-        self.device, self.inode = st.st_dev, st.st_ino
-        self.regular = stat.S_ISREG(st.st_mode)
+    def __init__(
+        self,
+        path: str,
+        relative: str,
+        size: int,
+        mtime_ns: int,
+        device: int,
+        inode: int,
+        mode: int,
+    ) -> None:
+        self.path, self.relative, self.size, self.mtime_ns = path, relative, size, mtime_ns
+        self.device, self.inode = device, inode
+        self.regular = stat.S_ISREG(mode)
 
 
 def walk(
@@ -47,7 +55,8 @@ def walk(
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Files below a folder, as (path relative to it, entry); unreadable folders are passed over.
 
-    Symbolic links to folders are followed once: a folder already visited is not entered again.
+    Symbolic links to folders are followed once: a folder already
+    visited, or one that holds the link, is not entered again.
     """
     skipped = frozenset(skip)
     visited: set[tuple[int, int]] = set()
@@ -56,26 +65,30 @@ def walk(
     while todo:
         folder, prefix = todo.pop()
         try:
-            with os.scandir(folder) as entries:
-                for e in entries:
-                    if not prefix and wanted and e.name not in wanted:
-                        continue
-                    try:
-                        if e.is_dir(follow_symlinks=False):
-                            if e.name not in skipped:
-                                todo.append((e.path, f"{prefix}{e.name}/"))
-                        elif e.is_symlink() and e.is_dir():
-                            st = e.stat()
-                            if (st.st_dev, st.st_ino) not in visited and e.name not in skipped:
-                                visited.add((st.st_dev, st.st_ino))
-                                if not _above(e.path, root):
-                                    todo.append((e.path, f"{prefix}{e.name}/"))
-                        else:
-                            yield prefix + e.name, e
-                    except OSError:
-                        continue
+            entries = os.scandir(folder)
         except OSError:
             continue
+        with entries:
+            for e in entries:
+                name = e.name
+                if wanted and not prefix and name not in wanted:
+                    continue
+                try:
+                    if e.is_file(follow_symlinks=False):
+                        yield prefix + name, e
+                    elif e.is_dir(follow_symlinks=False):
+                        if name not in skipped:
+                            todo.append((e.path, f"{prefix}{name}/"))
+                    elif e.is_symlink() and e.is_dir():
+                        st = e.stat()
+                        if (st.st_dev, st.st_ino) not in visited and name not in skipped:
+                            visited.add((st.st_dev, st.st_ino))
+                            if not _above(e.path, root):
+                                todo.append((e.path, f"{prefix}{name}/"))
+                    else:
+                        yield prefix + name, e
+                except OSError:
+                    continue
 
 
 def _above(link: str, root: str) -> bool:
@@ -88,39 +101,39 @@ def _above(link: str, root: str) -> bool:
 
 def find(root: Root) -> list[Seen]:
     """Every file below a root, in a fixed order."""
-    found = []
-    if os.path.isfile(root.path):
-        return [Seen(root.path, os.path.basename(root.path), os.stat(root.path))]
-    for relative, entry in walk(root.path, root.only, root.skip):
-        try:
-            found.append(Seen(entry.path, relative, entry.stat()))
-        except OSError:
-            continue  # vanished between the listing and now: as if it had never been listed
-    found.sort(key=lambda s: s.relative)
-    return found
+    (files,), _ = survey([(root.path, root.only, root.skip)])
+    return [Seen(*f) for f in files]
 
 
-def fingerprint(roots: Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> str:
-    """One text that changes whenever any file below the roots appears, changes or goes.
+def survey(
+    roots: Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]],
+) -> tuple[list[list[File]], str]:
+    """One look at every file below the roots; opens nothing.
 
-    Opens nothing. Shared-memory files of databases do not count: readers touch them.
+    Returns the files of each root in a fixed order, and a text that changes whenever any of them
+    appears, changes or goes. Shared-memory files of databases do not count: readers touch them.
     """
-    crc = files = size = moments = 0
-    for path, only, skip in roots:
-        for relative, entry in walk(path, only, skip):
-            if relative.endswith("-shm"):
-                continue
+    found: list[list[File]] = []
+    mark = count = 0
+    crc32 = zlib.crc32
+    for root, only, skip in roots:
+        files: list[File] = []
+        for relative, entry in walk(root, only, skip):
             try:
                 st = entry.stat()
             except OSError:
-                continue
-            files += 1
-            size += st.st_size
-            moments += st.st_mtime_ns
-            name = f"{entry.path}\0{st.st_size}\0{st.st_mtime_ns}\0{st.st_ino}"
-            # exclusive or: folders list their entries in no fixed order
-            crc ^= zlib.crc32(name.encode("utf-8", "surrogateescape"))
-    return f"{files} {size} {moments} {crc}"
+                continue  # vanished since it was listed: as if it had never been
+            path = entry.path
+            size, mtime_ns, inode = st.st_size, st.st_mtime_ns, st.st_ino
+            files.append((path, relative, size, mtime_ns, st.st_dev, inode, st.st_mode))
+            if not relative.endswith("-shm"):
+                name = crc32(path.encode("utf-8", "surrogateescape"))
+                # a sum: folders list their entries in no fixed order
+                mark += (name * 0x9E3779B97F4A7C15 ^ mtime_ns * 31 ^ inode << 20) + size
+                count += 1
+        files.sort()
+        found.append(files)
+    return found, f"{count} {mark & (1 << 96) - 1:x}"
 
 
 def check_hash(tail: bytes) -> bytes:
@@ -320,3 +333,5 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Reading = Callable[[int, int], bytes]
+    File = tuple[str, str, int, int, int, int, int]
+    """path, path relative to the root, size, mtime_ns, device, inode, mode"""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from decklog import agents, pricing, sources, workers
-from decklog.agents import Agent
+from decklog import agents, pricing, sources
 from decklog.model import Usage
 from decklog.plan import Plan
 from decklog.reading import ROWS_PER_BATCH, Task, batches
@@ -16,6 +15,7 @@ from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
 
 if TYPE_CHECKING:
+    from decklog.sources import File
     from decklog.store.sqlite import SqliteStore
 
 BATCHES_PER_COMMIT = 24
@@ -37,27 +37,33 @@ class Report(NamedTuple):
     """Sessions whose rows were renewed."""
     problems: int
     """Sources that could not be read, or only in part."""
-    changed: bool
 
 
-def environment(env: Mapping[str, str], every: Iterable[Agent]) -> str:
-    """The variables that decide where transcripts are, and who reads them, as one text."""
-    names = sorted({"HOME", *(v for a in every for v in a.variables)})
-    return "\n".join(f"{n}={env.get(n, '')}" for n in names)
+class Lookout(NamedTuple):
+    """Where to look: what has to be known before the first look at the disk."""
+
+    roots: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]
+    """(agent, path, only, skip) of every root."""
+    variables: str
+    """Names of the variables that decide the roots."""
+    plugins: str
+    """Names of installed agents that are not built in."""
 
 
-def roots_text(env: Mapping[str, str], every: Iterable[Agent]) -> str:
-    """The roots of all agents, one a line, as `unchanged` reads them back."""
-    return "\n".join(
-        "\t".join((root.path, ",".join(root.only), ",".join(root.skip)))
-        for a in every
-        for root in a.roots(env)
+def lookout(env: Mapping[str, str]) -> Lookout:
+    """The roots of every agent there is."""
+    every = agents.every()
+    return Lookout(
+        [(a.name, r.path, r.only, r.skip) for a in every for r in a.roots(env)],
+        ",".join(sorted({"HOME", *(v for a in every for v in a.variables)})),
+        ",".join(a.name for a in every[len(agents.BUILT_IN) :]),
     )
 
 
 def run(
     store: SqliteStore,
-    env: Mapping[str, str],
+    look: Lookout,
+    seen: tuple[list[list[File]], str] | None = None,
     *,
     tz: str,
     day: Callable[[int], str],
@@ -65,51 +71,35 @@ def run(
     progress: Callable[[int, int], None] | None = None,
     wait: float = 30.0,
 ) -> Report:
-    """Bring the store up to date with every source on this machine.
+    """Bring the store up to date with every source below the roots.
 
-    ``day`` gives the calendar day of a moment in zone ``tz``. ``progress`` is told (bytes done,
-    bytes in all). Raises StoreBusy when another process keeps writing for ``wait`` seconds.
+    ``seen`` is a survey of those roots, when one was made just before. ``day`` gives the calendar
+    day of a moment in zone ``tz``. ``progress`` is told (bytes done, bytes in all). Raises
+    StoreBusy when another process keeps writing for ``wait`` seconds.
     """
-    every = agents.every()
     with store.writing(wait):
         store.db.pragma("wal_autocheckpoint", 4_000)
         if store.get("tz") not in (None, tz):
             store.redate(tz, day)
         if store.get("prices_date") not in (None, pricing.prices_date()):
             store.reprice(_price, pricing.prices_date())
-        roots = roots_text(env, every)
-        mark = sources.fingerprint(parse_roots(roots))
+        files, mark = seen or sources.survey(r[1:] for r in look.roots)
         plan = Plan(store)
-        for a in every:
-            plan.agent(a, env)
+        for (name, path, _, _), found in zip(look.roots, files, strict=True):
+            plan.root(name, path, found)
         tasks = plan.finish()
         read, size, lines = _read_all(store, tasks, day, jobs, progress)
         sessions = store.link()
-        _remember(store, {
-            "roots": roots, "environment": environment(env, every), "fingerprint": mark,
-            "variables": ",".join(sorted({v for a in every for v in a.variables})),
-            "agents": ",".join(agents.names()), "tz": tz,
-            "prices_date": pricing.prices_date(), "problems": str(plan.problems),
+        problems = store.partial()
+        store.put_all({
+            "fingerprint": mark, "tz": tz, "prices_date": pricing.prices_date(),
+            "problems": str(problems), "retry": str(int(plan.retry or store.unfinished())),
         })  # fmt: skip
-    return Report(plan.present, read, size, lines, sessions, plan.problems, bool(read or sessions))
+    return Report(plan.present, read, size, lines, sessions, problems)
 
 
 def _price(provider: str, model: str, at: int | None, *tokens: int) -> int | None:
     return pricing.price(provider, model, Usage(**dict(zip(TOKENS, tokens, strict=True))), at)
-
-
-def _remember(store: SqliteStore, values: dict[str, str]) -> None:
-    for key, value in values.items():
-        if store.get(key) != value:
-            store.put(key, value)
-
-
-def parse_roots(text: str) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    rows = (line.split("\t") for line in text.split("\n") if line)
-    return [
-        (path, tuple(x for x in only.split(",") if x), tuple(x for x in skip.split(",") if x))
-        for path, only, skip in rows
-    ]
 
 
 def _read_all(
@@ -124,6 +114,8 @@ def _read_all(
     jobs = jobs or min(4, os.cpu_count() or 1)
     stream: Iterator[Batch]
     if jobs > 1 and total > FORK_BYTES and len(tasks) > 1 and sys.platform != "win32":
+        from decklog import workers
+
         stream = workers.parallel(tasks, day, jobs)
     else:
         stream = (b for t in tasks for b in batches(t, day))

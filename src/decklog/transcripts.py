@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from decklog import agents, pricing, reading, sources
+from decklog import agents, databases, pricing, reading, sources
 from decklog.agents import Agent
 from decklog.errors import FormatError, NotFound, SourceError
 from decklog.model import (
@@ -16,6 +17,7 @@ from decklog.model import (
     Cost,
     Cursor,
     Event,
+    ParseWarning,
     Ref,
     Source,
     StateChanged,
@@ -49,8 +51,6 @@ def read(path: str | os.PathLike[str], agent: str | None = None) -> Iterator[Eve
         claim = a.claim(os.path.basename(uri))
         kind = claim if claim in ("jsonl", "json", "sqlite") else _kind_by_name(uri)
     if kind == "sqlite":
-        from decklog import databases
-
         for document in databases.versions(uri, a):
             yield from _read(a, f"{uri}#{document}", kind)
         return
@@ -77,24 +77,51 @@ def _recognise(uri: str) -> tuple[Agent, str]:
 
 def _read(a: Agent, uri: str, kind: str, parts: Iterable[str] = ()) -> Iterator[Event]:
     source = Source(agent=a.name, uri=uri, kind=kind)  # type: ignore[arg-type]
-    companions = reading.companions(a, uri.partition("#")[0])
-    reader = a.reader(Cursor(source=source), companions=companions)
-    try:
+    with _troubles(uri):
+        companions = reading.companions(a, uri.partition("#")[0])
+        reader = a.reader(Cursor(source=source), companions=companions)
         if kind != "jsonl":
             data = reading.document_bytes(a, uri, kind, uri.rpartition("#")[2], parts)
             if data:
                 yield from reader.feed(data, Ref(uri, 0, len(data)))
             return
         line = 0
+        session = ""
         for chunk in sources.chunks(uri, 0):
             for offset, data in chunk.lines:
                 line += 1
-                if len(data) > sources.LEAN_LINE:
-                    continue  # its place and numbers are in the store; its body is not shown
-                yield from reader.feed(data, Ref(uri, offset, len(data), line))
-            line += len(chunk.skipped)
+                ref = Ref(uri, offset, len(data), line)
+                if len(data) > sources.LEAN_LINE:  # its place and numbers are in the store
+                    yield _too_long(a, session, ref)
+                    continue
+                for event in reader.feed(data, ref):
+                    session = event.session
+                    yield event
+            for offset, length in chunk.skipped:
+                line += 1
+                yield _too_long(a, session, Ref(uri, offset, length, line))
+
+
+def _too_long(a: Agent, session: str, ref: Ref) -> Event:
+    return ParseWarning(
+        session=session,
+        agent=a.name,
+        ref=ref,
+        uid=f"too_long:{ref.offset}",
+        message=f"a record of {ref.length} bytes is not shown",
+        reason="too_long",
+    )
+
+
+@contextmanager
+def _troubles(uri: str) -> Iterator[None]:
+    """Whatever keeps a source from being read, as SourceError."""
+    try:
+        yield
     except OSError as error:
         raise SourceError(f"{uri}: {error.strerror}") from None
+    except (sources.Bomb, databases.Unreadable, databases.UnknownSchema) as error:
+        raise SourceError(str(error)) from None
 
 
 def _live_parts(store: Any, session: str) -> list[dict[str, Any]]:
@@ -135,33 +162,36 @@ def _folder_parts(a: Agent, part: Mapping[str, Any]) -> list[str]:
 
 
 def raw(store: Any, session: str) -> Iterator[bytes]:
-    """Records of a session's sources as they stand in the files."""
+    """Records of a session's sources as they stand in the files, each with its line end."""
     for part in _live_parts(store, session):
-        if part["kind"] == "jsonl":
-            try:
-                for chunk in sources.chunks(part["uri"], 0):
-                    yield from (data for _, data in chunk.lines)
-            except OSError as error:
-                raise SourceError(f"{part['uri']}: {error.strerror}") from None
-        else:
+        uri = part["uri"]
+        with _troubles(uri):
+            if part["kind"] == "jsonl":
+                for chunk in sources.chunks(uri, 0):
+                    for offset, data in chunk.lines:
+                        yield data if offset + len(data) == chunk.end else data + b"\n"
+                continue
             a = agents.get(part["agent"])
-            document = part["uri"].rpartition("#")[2]
-            data = reading.document_bytes(
-                a, part["uri"], part["kind"], document, _folder_parts(a, part)
+            parts = _folder_parts(a, part)
+            document = reading.document_bytes(
+                a, uri, part["kind"], uri.rpartition("#")[2], parts
             )
-            if data:
-                yield data
+            if document:
+                yield document if part["kind"] == "json" else document + b"\n"
 
 
 def tool_calls(stream: Iterable[Event]) -> list[ToolCall]:
     """Calls joined to their results, in the order they were made."""
+    found = [e for e in stream if isinstance(e, (ToolCalled, ToolReturned))]
+    results = {e.tool_id: e for e in found if isinstance(e, ToolReturned) and e.tool_id}
+    return _joined(found, results)
+
+
+def _joined(stream: Iterable[Event], results: Mapping[str, ToolReturned]) -> list[ToolCall]:
     calls: dict[str, ToolCalled] = {}
-    results: dict[str, ToolReturned] = {}
     for e in stream:
         if isinstance(e, ToolCalled):
             calls.setdefault(e.tool_id or f"#{e.seq}", e)
-        elif isinstance(e, ToolReturned) and e.tool_id:
-            results[e.tool_id] = e
     return [_join(key, call, results.get(key)) for key, call in calls.items()]
 
 
@@ -183,35 +213,61 @@ def _join(key: str, call: ToolCalled, result: ToolReturned | None) -> ToolCall:
 
 
 def turns(stream: Iterable[Event]) -> list[Turn]:
-    """Prompts, each with all that follows until the next.
+    """Prompts, each with all that follows until the next; see `story`."""
+    return [turn for turn, _ in story(stream)]
 
-    What comes before the first prompt is a turn without one. Usage counts each response once,
-    its last record; what a fork inherited is included, as it is part of what was said.
+
+def story(stream: Iterable[Event]) -> Iterator[tuple[Turn, list[Event]]]:
+    """Prompts, each with all that follows until the next, and the events behind it.
+
+    What comes before the first prompt is a turn without one, if anything was done there. A tool
+    call has its result, also when that came after the next prompt. Usage counts each response
+    once, the record of it that stands; what a fork inherited is included, as it is part of what
+    was said.
     """
-    made: list[Turn] = []
-    held: list[Event] = []
+    groups: list[list[Event]] = [[]]
+    results: dict[str, ToolReturned] = {}
+    facts: dict[str, UsageReported] = {}
     for e in stream:
         if isinstance(e, UserMessage) and not e.injected:
-            if held:
-                made.append(_turn(len(made) + 1, held))
-            held = []
-        held.append(e)
-    if held:
-        made.append(_turn(len(made) + 1, held))
-    if made and not made[0].prompt and not made[0].tool_calls and not made[0].reply:
-        made = [msgspec.structs.replace(t, index=t.index - 1) for t in made[1:]]
-    return made
+            groups.append([])
+        elif isinstance(e, ToolReturned) and e.tool_id:
+            results[e.tool_id] = e
+        elif isinstance(e, UsageReported) and _stands(e, facts.get(e.key)):
+            facts[e.key] = e
+        groups[-1].append(e)
+    index = 1
+    for i, group in enumerate(groups):
+        if not group:
+            continue
+        turn = _turn(index, group, results, facts)
+        if i or turn.tool_calls or turn.reply or turn.usage.total:
+            index += 1
+            yield turn, group
 
 
-def _turn(index: int, stream: list[Event]) -> Turn:
+def _stands(new: UsageReported, old: UsageReported | None) -> bool:
+    """The last record of a response stands, unless it says less than one before it."""
+    if old is None or new.rank != old.rank:
+        return old is None or new.rank > old.rank
+    return new.rank == 0 or new.usage.output >= old.usage.output
+
+
+def _turn(
+    index: int,
+    stream: list[Event],
+    results: Mapping[str, ToolReturned],
+    facts: Mapping[str, UsageReported],
+) -> Turn:
     first = stream[0]
     prompt = first.content if isinstance(first, UserMessage) and not first.injected else ""
-    facts: dict[str, UsageReported] = {}
     reply = ""
     outcome = "open"
+    counted: list[UsageReported] = []
     for e in stream:
         if isinstance(e, UsageReported):
-            facts[e.key] = e
+            if facts[e.key] is e:
+                counted.append(e)
         elif isinstance(e, AssistantMessage):
             reply, outcome = e.content or reply, "done"
         elif isinstance(e, UsageLimitHit):
@@ -221,10 +277,10 @@ def _turn(index: int, stream: list[Event]) -> Turn:
         elif isinstance(e, ToolCalled):
             outcome = "open"
     times = [e.at for e in stream if e.at is not None]
-    calls = tuple(tool_calls(stream))
+    calls = tuple(_joined(stream, results))
     usage, cost = Usage(), None
     priced = stated = unpriced = 0
-    for fact in facts.values():
+    for fact in counted:
         usage += fact.usage
         own = pricing.price(fact.provider, fact.model, fact.usage, fact.at)
         priced += own is not None

@@ -153,9 +153,14 @@ def get(name: str) -> Agent:
     return agent
 
 
+installed: tuple[str, ...] | None = None
+"""Names of agents from other distributions, where the caller knows them; None: look."""
+
+
 def names() -> tuple[str, ...]:
     """All agents, built-in ones first."""
-    return (*BUILT_IN, *sorted(n for n in _entry_points() if n not in BUILT_IN))
+    others = _entry_points() if installed is None else installed
+    return (*BUILT_IN, *sorted(n for n in others if n not in BUILT_IN))
 
 
 broken: dict[str, str] = {}

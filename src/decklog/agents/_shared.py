@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from math import isfinite
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Raw
 
 from decklog.model import Cursor, Event, Facts, ParseWarning, Ref, ToolKind
 
@@ -24,19 +26,19 @@ SALVAGE_WORK = 32_000_000
 
 # --- times ------------------------------------------------------------------------------------
 
-_minutes: dict[str, int] = {}
 _EARLIEST, _LATEST = 946_684_800_000, 4_102_444_800_000  # years 2000 and 2100
+_minutes: dict[str, int] = {}
+_SECONDS = {f":{s:02d}.": s * 1000 for s in range(60)}
+_MILLIS = {f"{ms:03d}Z": ms for ms in range(1000)}
 
 
 def to_ms(text: str) -> int | None:
     """Milliseconds UTC of an RFC 3339 time; None when it is none, has no offset, or is absurd."""
-    if len(text) == 24 and text[23] == "Z":  # 2026-01-02T03:04:05.678Z, the usual form
-        minute = _minutes.get(text[:16])
-        if minute is not None:
-            try:
-                return minute + int(text[17:19]) * 1000 + int(text[20:23])
-            except ValueError:
-                return None
+    if len(text) == 24:  # 2026-01-02T03:04:05.678Z, the usual form: three look-ups
+        try:
+            return _minutes[text[:16]] + _SECONDS[text[16:20]] + _MILLIS[text[20:]]
+        except KeyError:
+            pass
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -46,7 +48,7 @@ def to_ms(text: str) -> int | None:
     ms = round(at.timestamp() * 1000)
     if not _EARLIEST <= ms < _LATEST:
         return None
-    if len(text) == 24 and text[23] == "Z" and text[10] == "T" and text[16] == ":":
+    if len(text) == 24 and text[10] == "T" and text[16:20] in _SECONDS and text[20:] in _MILLIS:
         if len(_minutes) > 50_000:
             _minutes.clear()
         _minutes[text[:16]] = ms - ms % 60_000
@@ -204,8 +206,30 @@ def micro_usd(value: object) -> int | None:
 
 # --- records ----------------------------------------------------------------------------------
 
-_raw_decode = json.JSONDecoder().raw_decode
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= 20 else digits
+
+
+_json = json.JSONDecoder(strict=False, parse_int=_whole, parse_constant=str)
+"""Takes what strict JSON does not: control characters in strings, and numbers that are none or
+beyond all bounds, which become their text, so that the field that wanted a number can say so."""
+
+
+def loads(data: bytes | Raw) -> Any:
+    """Any JSON value as well as it can be read; None where it cannot."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return mend(_json.decode(bytes(data).decode("utf-8", "surrogateescape")))
+    except (ValueError, RecursionError):
+        return None
+
+
 _path = re.compile(r" - at `\$(.*)`$")
+_element = re.compile(r"^(.*)\[\d+\]")
 _steps = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 
 
@@ -232,7 +256,7 @@ def salvage(line: bytes) -> list[tuple[int, int, Any]]:
     while budget > 0 and (at := text.find('{"', at)) >= 0:
         budget -= len(text) - at
         try:
-            value, end = _raw_decode(text, at)
+            value, end = _json.raw_decode(text, at)
         except (ValueError, RecursionError):
             at += 1
             continue
@@ -257,20 +281,27 @@ def _is_record(value: object) -> bool:
     )
 
 
+_surrogate = re.compile("[\ud800-\udfff]")
+
+
 def mend(value: Any) -> Any:
-    """The value as JSON can hold it: lone surrogates replaced; infinities, NaN and integers of
-    more than 64 bits dropped to null."""
+    """The value as JSON can hold it: what is no character (a broken byte, half a pair) replaced,
+    numbers that are infinite or take more than 64 bits as text."""
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        return value if value.isascii() else _surrogate.sub("\ufffd", value)
     if isinstance(value, dict):
         return {mend(k): mend(v) for k, v in value.items()}
     if isinstance(value, list):
         return [mend(v) for v in value]
     if isinstance(value, float) and not isfinite(value):
-        return None
+        return str(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return None
+        return str(value)
     return value
+
+
+MANY = 32
+"""After so many misfits in one list the list is dropped."""
 
 
 def convert_lenient(value: Any, kind: Any) -> tuple[Any, list[str]]:
@@ -279,14 +310,22 @@ def convert_lenient(value: Any, kind: Any) -> tuple[Any, list[str]]:
     Returns the Struct and the places of the dropped fields.
     """
     bad: list[str] = []
-    for _ in range(32):
+    lists: Counter[str] = Counter()
+    for _ in range(64):
         try:
             return _decoder(kind).decode(msgspec.json.encode(value)), bad
         except msgspec.ValidationError as error:
             found = _path.search(str(error))
-            if found is None or not _drop(value, found[1]):
+            if found is None:
                 raise
-            bad.append(found[1].lstrip("."))
+            path = found[1]
+            if (element := _element.search(path)) is not None:
+                lists[element[1]] += 1
+                if lists[element[1]] > MANY:
+                    path = element[1]
+            if not _drop(value, path):
+                raise
+            bad.append(path.lstrip("."))
     raise msgspec.ValidationError("too many fields of unexpected type")
 
 
@@ -369,10 +408,12 @@ class BaseReader:
     def feed(self, line: bytes, ref: Ref) -> list[Event]:
         try:
             record = self.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if not line.strip():
-                return []
-            return self._recover(line, ref, error)
+            if self.text and not is_utf8(line):  # a part kept raw would carry its bytes on
+                return self._recover(line, ref)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._recover(line, ref)
+        except RecursionError:
+            return [self._too_deep(ref, line)]
         return self.record(record, ref)
 
     def fact(self, native: str) -> Facts:
@@ -395,32 +436,32 @@ class BaseReader:
             reason=reason,
         )
 
-    def _recover(self, line: bytes, ref: Ref, error: Exception) -> list[Event]:
+    def _recover(self, line: bytes, ref: Ref) -> list[Event]:
         """A record that does not decode at once: wrong types, odd numbers, or damaged bytes."""
-        if isinstance(error, RecursionError):
-            return [self.warn("too_deep", "nested too deeply", ref, line[:1000])]
-        body = line[3:] if line.startswith(b"\xef\xbb\xbf") else line
+        if not line.strip():
+            return []
+        body = line.removeprefix(b"\xef\xbb\xbf")
         try:
-            value = json.loads(body.decode("utf-8", "surrogateescape"))
+            return self._lenient(_json.decode(body.decode("utf-8", "surrogateescape")), ref, line)
         except RecursionError:
-            return [self.warn("too_deep", "nested too deeply", ref, line[:1000])]
+            return [self._too_deep(ref, line)]
         except ValueError:
             return self._salvage(line, ref)
-        return self._lenient(value, ref, line)
+
+    def _too_deep(self, ref: Ref, line: bytes) -> Event:
+        return self.warn("too_deep", "nested too deeply", ref, line[:1000])
 
     def _lenient(self, value: Any, ref: Ref, line: bytes) -> list[Event]:
         value = mend(value)
-        if not isinstance(value, (dict, list)):
+        if not isinstance(value, dict):
             return [self.warn("damaged", "not a record", ref, line)]
         try:
             record, bad = convert_lenient(value, self.kind)
-        except (msgspec.ValidationError, RecursionError) as error:
+        except msgspec.ValidationError as error:
             return [self.warn("unknown", f"not understood: {error}", ref, line)]
         events = self.record(record, ref)
         if bad:
             events = [*events, self.warn("bad_field", ", ".join(bad), ref)]
-        elif not is_utf8(line):
-            events = [*events, self.warn("bad_field", "not UTF-8", ref)]
         return events
 
     def _salvage(self, line: bytes, ref: Ref) -> list[Event]:
@@ -432,12 +473,17 @@ class BaseReader:
                 digest = hashlib.sha256(part).hexdigest()[:16]
                 what = "NUL bytes" if not part.strip(b"\0") else "no whole record"
                 events.append(self.warn("damaged", f"{what} (sha256 {digest})", place, part))
-            else:
+                continue
+            try:
                 events += self._lenient(value, place, line[start:end])
+            except RecursionError:
+                events.append(self._too_deep(place, line[start:end]))
         return events
 
 
 def is_utf8(line: bytes) -> bool:
+    if line.isascii():
+        return True
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:

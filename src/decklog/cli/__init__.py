@@ -2,7 +2,8 @@
 
 Commands are described once, as data (`decklog.cli.spec`). Warm, everyday commands are parsed by
 `decklog.cli.fast` without importing click; everything that is in any way unusual (help, errors,
-completion) goes through click, built from the same description.
+completion) goes through click, built from the same description (`decklog.cli.door`). All that is
+printed passes `decklog.cli.output`.
 """
 
 from __future__ import annotations
@@ -14,30 +15,44 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+COMPLETE = "_DECKLOG_COMPLETE"
+"""Set by the shell's completion function when it asks what may follow."""
+
 
 def run(argv: Sequence[str]) -> int:
     """Run a command line; returns its exit code. Prints errors as the flags ask for."""
-    from decklog.cli import fast
+    from decklog.cli import output
 
+    output.prepare()
     try:
-        call = fast.parse(argv)
-        if call is not None:
-            return call()
-        from decklog.cli import door
-
-        return door.main(list(argv))
-    except BrokenPipeError:
-        # The reader of our output has gone: say nothing more, also not at interpreter exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _call(argv)
+        output.flush()
+    except BrokenPipeError:  # the reader of our output has gone
+        output.discard()
         return 0
     except KeyboardInterrupt:
+        if output.is_terminal(sys.stderr):
+            output.note(" ")  # leave the line that the progress stands on
+        output.discard()
         return 130
     except Exception as error:
         from decklog.errors import DecklogError
 
+        if COMPLETE in os.environ:
+            return 1  # a key press in the shell is no place for messages
         if not isinstance(error, DecklogError):
             raise
-        from decklog.cli import output
-
         output.failure(error, as_json="--json" in argv)
         return error.exit_code
+    return code
+
+
+def _call(argv: Sequence[str]) -> int:
+    from decklog.cli import fast
+
+    call = None if COMPLETE in os.environ else fast.parse(argv)
+    if call is not None:
+        return call()
+    from decklog.cli import door
+
+    return door.main(list(argv))

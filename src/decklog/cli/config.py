@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decklog import config as settings
 from decklog.cli import deck as decks
-from decklog.cli import output
+from decklog.cli import output, tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ def config(*, sample: bool, **values: Any) -> int:
         places = {"config_file": found.config_file, "data_dir": found.data_dir}
         output.json_object({"settings": rows, **places})
         return 0
-    head = ("NAME", "VALUE", "ORIGIN", "MEANING")
-    output.print_table(
-        head, [(r["name"], repr(r["value"]), r["origin"], r["meaning"]) for r in rows]
+    tables.show(
+        ("NAME", "VALUE", "ORIGIN", "MEANING"),
+        [(r["name"], repr(r["value"]), r["origin"], r["meaning"]) for r in rows],
+        shrink=(2, 3),
     )
     output.write(f"\nconfig file  {found.config_file}\ndata folder  {found.data_dir}")
     return 0

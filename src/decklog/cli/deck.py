@@ -7,6 +7,7 @@ import time
 
 from decklog import config, hub
 from decklog.cli import output
+from decklog.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +43,18 @@ def open_deck(
     return deck
 
 
+def code(deck: hub.Decklog) -> int:
+    """Exit code of an answer: 1, with a remark, when some source was not read whole."""
+    missing = deck.partial()
+    if missing:
+        sources = "1 source is" if missing == 1 else f"{missing:,} sources are"
+        output.note(f"{sources} not counted, or only in part; decklog doctor tells why")
+    return int(missing > 0)
+
+
 def where(deck: hub.Decklog, values: dict[str, Any]) -> dict[str, Any]:
-    """A filter from the usual options. Raises UsageError for what is no time."""
+    """A filter from the usual options. Raises UsageError for what is no time, NotFound for an
+    agent that is not known."""
     from decklog import zones
 
     found: dict[str, Any] = {}
@@ -51,9 +62,18 @@ def where(deck: hub.Decklog, values: dict[str, Any]) -> dict[str, Any]:
     for name in ("since", "until"):
         if values.get(name):
             found[name] = zones.moment(values[name], now, deck.zone)
-    for option, name in (("agent", "agents"), ("model", "models")):
+    for option in ("agent", "model", "project"):
         if values.get(option):
-            found[name] = list(values[option])
-    if values.get("project"):
-        found["projects"] = list(values["project"])
+            found[f"{option}s"] = list(values[option])
+    for name in found.get("agents", ()):
+        known = deck.known_agents()
+        if name not in known:
+            raise NotFound(f"no agent {name!r}", hint=f"known agents: {', '.join(known)}")
     return found
+
+
+def short(name: str) -> str:
+    """Enough of a session's id to name it again on the command line."""
+    native = name.partition(":")[2]
+    top, _, below = native.partition(".agent-")
+    return f"{top[:13]}.agent-{below[:6]}" if below else native[:18]

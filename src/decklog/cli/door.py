@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 import decklog
-from decklog.cli import fast
-from decklog.cli.spec import COMMANDS, SAMPLE, Command
+from decklog import hub
+from decklog.cli import COMPLETE, fast, output, tables
+from decklog.cli import deck as decks
+from decklog.cli.spec import COMMANDS, SAMPLE, Command, Option
+from decklog.errors import DecklogError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+OFFERED = 50
+"""Newest sessions that completion offers when nothing is typed yet."""
 
 
 def _command(c: Command) -> click.Command:
@@ -16,7 +28,13 @@ def _command(c: Command) -> click.Command:
     if c.argument:
         kind = click.Choice(c.choices) if c.choices else None
         params.append(
-            click.Argument(["argument"], required=c.required, type=kind, metavar=_metavar(c))
+            click.Argument(
+                ["argument"],
+                required=c.required,
+                type=kind,
+                metavar=_metavar(c),
+                shell_complete=_sessions if c.argument.startswith("session") else None,
+            )
         )
     for o in c.options:
         names = [f"--{o.name}", *([f"-{o.short}"] if o.short else [])]
@@ -28,6 +46,7 @@ def _command(c: Command) -> click.Command:
                 default=None,
                 multiple=o.many,
                 type=click.Choice(o.choices) if o.choices else None if o.kind is bool else o.kind,
+                shell_complete=_completer(o),
             )
         )
 
@@ -37,6 +56,57 @@ def _command(c: Command) -> click.Command:
         return fast.bind(c, values, sample)()
 
     return click.Command(c.name, params=params, callback=callback, help=c.help)
+
+
+def _completer(option: Option) -> Completer | None:
+    return _agents if option.name == "agent" else None
+
+
+def _deck(context: click.Context) -> hub.Decklog:
+    """What is stored, as it is: a key press does not wait for a sync. Only the sample has to."""
+    sample = bool(context.find_root().params.get("sample"))
+    deck = hub.Decklog(decks.settings(sample, sync=sample))
+    deck.refresh()
+    return deck
+
+
+def _agents(context: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    try:
+        with _deck(context) as deck:
+            return [CompletionItem(n) for n in deck.known_agents() if n.startswith(typed)]
+    except DecklogError:
+        return []
+
+
+def _sessions(context: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Sessions by native id (by full id once the agent's name and a colon are typed), newest
+    first. Ids and titles are foreign text: ids that are no plain word are left out."""
+    name = "id" if ":" in typed else "native"
+    try:
+        with _deck(context) as deck:
+            rows = deck.session_rows(limit=None if typed else OFFERED, subagents=bool(typed))
+            return [
+                CompletionItem(r[name], help=output.safe(tables.cut(_words(r), 60)))
+                for r in rows
+                if r[name].startswith(typed) and set(r[name]) <= _PLAIN
+            ]
+    except DecklogError:
+        return []
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
+
+
+def _words(row: dict[str, Any]) -> str:
+    return " ".join(f"{row['agent']} {row['title']}".split())
+
+
+def completion_script(shell: str) -> str:
+    """What a shell has to evaluate once to complete our command line."""
+    found = get_completion_class(shell)
+    if found is None:
+        raise UsageError(f"no completion for {shell!r}", hint="decklog completion --help")
+    return found(tree(), {}, "decklog", COMPLETE).source()
 
 
 def _metavar(c: Command) -> str:
@@ -100,13 +170,8 @@ def main(argv: list[str]) -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        from decklog.cli import output
-        from decklog.errors import UsageError
-
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "decklog"
-        output.failure(
-            UsageError(error.format_message(), hint=f"{path} --help"), as_json=as_json
-        )
+        output.failure(UsageError(error.format_message(), hint=f"{path} --help"), as_json=as_json)
         return 2
     return result if isinstance(result, int) else 0

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def parse(argv: Sequence[str]) -> Callable[[], int] | None:
     """A call that runs the command, or None when click has to look at the words."""
     words = list(argv)
+    if words == ["--version"]:
+        return _version
     sample = bool(words) and words[0] == f"--{SAMPLE.name}"
     if sample:
         words = words[1:]
@@ -30,6 +32,14 @@ def parse(argv: Sequence[str]) -> Callable[[], int] | None:
         return None
     values = _values(command, rest)
     return None if values is None else bind(command, values, sample)
+
+
+def _version() -> int:
+    from decklog import __version__
+    from decklog.cli import output
+
+    output.emit(f"decklog {__version__}")
+    return 0
 
 
 def _values(command: Command, words: list[str]) -> dict[str, Any] | None:

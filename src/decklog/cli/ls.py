@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decklog.cli import deck as decks
-from decklog.cli import output
+from decklog.cli import figures, output, tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,44 +14,43 @@ DEFAULT_LIMIT = 50
 
 def ls(*, sample: bool, **values: Any) -> int:
     """List sessions, newest first."""
-    limit = None if values["all"] else values["limit"] or DEFAULT_LIMIT
+    limit = values["limit"]
+    if limit is None and not values["all"]:
+        limit = DEFAULT_LIMIT
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
         where = decks.where(deck, values)
         if values["no_subagents"]:
             where["subagents"] = False
-        rows = list(deck.session_rows(limit=limit, **where))
         if values["json"]:
-            output.json_array(rows)
-            return 0
+            output.json_texts(deck.session_json(limit=limit, **where))
+            return decks.code(deck)
+        rows = list(deck.session_rows(limit=limit, **where))
         if not rows:
-            output.write("No sessions." if not where else "No sessions match.")
-            return 0
-        lines = [
-            (
-                _short(r["id"]),
-                deck.zone.text(r["last_at"]),
-                r["agent"],
-                r["model"],
-                _tail(r["cwd"]),
-                output.number(r["tree_usage"]["output"]),
-                output.money(r["tree_cost"]["micro_usd"]),
-                r["title"][:60],
-            )
-            for r in rows
-        ]
-        head = ("SESSION", "LAST", "AGENT", "MODEL", "FOLDER", "OUTPUT", "COST", "TITLE")
-        output.print_table(head, lines, right=(5, 6))
+            output.write("No sessions match." if where else "No sessions.")
+            return decks.code(deck)
+        tables.show(
+            ("SESSION", "LAST", "AGENT", "MODEL", "FOLDER", "OUTPUT", "COST", "TITLE"),
+            [
+                (
+                    decks.short(r["id"]),
+                    deck.zone.text(r["last_at"]),
+                    r["agent"],
+                    r["model"],
+                    tables.cut(_tail(r["cwd"]), 24),
+                    figures.number(r["tree_usage"]["output"]),
+                    figures.money(r["tree_cost"]["micro_usd"]),
+                    tables.cut(r["title"], 80),
+                )
+                for r in rows
+            ],
+            right=(5, 6),
+            drop=(5, 2, 3, 4),
+            shrink=(7,),
+        )
         if limit is not None and len(rows) == limit:
             output.note(f"({limit} newest; --all shows all)")
-    return 0
-
-
-def _short(name: str) -> str:
-    """Enough of an id to name the session again."""
-    native = name.partition(":")[2]
-    top, _, below = native.partition(".agent-")
-    return f"{top[:13]}.agent-{below[:6]}" if below else native[:18]
+        return decks.code(deck)
 
 
 def _tail(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2][:24]
+    return path.rstrip("/").rpartition("/")[2]

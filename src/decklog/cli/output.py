@@ -1,4 +1,8 @@
-"""The one way out: everything printed passes here, so that no transcript can drive a terminal."""
+"""The one way out: everything printed passes here, so that no transcript can drive a terminal.
+
+On a terminal every text is made `safe`; only what this module itself adds (colours, bold) are
+escape sequences. In pipes and files texts stay as they are, and always are UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,61 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from typing import Any, TextIO
 
     from decklog.errors import DecklogError
 
-_ACTIVE = {
-    **{i: f"\\x{i:02x}" for i in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if i not in (9, 10)},
-    # characters that reorder or hide what follows them
-    **{i: f"\\u{i:04x}" for i in (0x061C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F),
-                                  *range(0x2066, 0x206A), 0xFEFF, 0x2028, 0x2029)},
-    **{i: f"\\u{i:04x}" for i in range(0xD800, 0xE000)},
-}  # fmt: skip
+# --- what a terminal may see ------------------------------------------------------------------
+
+_CONTROLS = (*range(0x09), *range(0x0B, 0x20), 0x7F, *range(0x80, 0xA0))
+_HIDING = (
+    0x061C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070),
+    0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xD800, 0xE000), *range(0xE0000, 0xE0080),
+)  # fmt: skip
+"""Characters that reorder, hide or part what follows them, and lone surrogates."""
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else (
+        f"\\U{code:08x}"
+    )  # fmt: skip
+
+
+_escapes: dict[int, str] = {}  # made when first needed: most texts need none
+_json_escapes: dict[int, str] = {}
 
 
 def safe(text: str) -> str:
     """Text for a terminal: control characters, escape sequences and characters that reorder or
     hide text become visible escapes; newline and tab stay."""
-    return text.translate(_ACTIVE)
-
-
-def one_line(text: str) -> str:
-    """`safe`, on one line."""
-    return safe(text.replace("\n", " ").replace("\t", " "))
+    if text.isprintable():  # no control, format or separator character but the space
+        return text
+    if not _escapes:
+        _escapes.update((c, _escape(c)) for c in (*_CONTROLS, *_HIDING) if c != 0x09)
+    return text.translate(_escapes)
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
     try:
         return os.isatty((stream or sys.stdout).fileno())
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return False
+
+
+def plain(text: str) -> str:
+    """Text as it may go to where our output goes: `safe` on a terminal, else unchanged."""
+    return safe(text) if is_terminal() else text
+
+
+def one_line(text: str) -> str:
+    """`plain`, on one line."""
+    if text.isprintable():
+        return text
+    return plain(text.replace("\r\n", " ").replace("\n", " ").replace("\t", " "))
+
+
+# --- colour -----------------------------------------------------------------------------------
 
 
 def colour() -> bool:
@@ -44,35 +73,118 @@ def colour() -> bool:
     return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def _painted(code: str, text: str) -> str:
+    body = plain(text)
+    return f"\x1b[{code}m{body}\x1b[0m" if body and colour() else body
+
+
+def bold(text: str) -> str:
+    return _painted("1", text)
+
+
+def dim(text: str) -> str:
+    return _painted("2", text)
+
+
+def red(text: str) -> str:
+    return _painted("31", text)
+
+
+def green(text: str) -> str:
+    return _painted("32", text)
+
+
+def yellow(text: str) -> str:
+    return _painted("33", text)
+
+
+def cyan(text: str) -> str:
+    return _painted("36", text)
+
+
+# --- printing ---------------------------------------------------------------------------------
+
+
+def prepare() -> None:
+    """Make stdout UTF-8 in pipes, and unable to fail on a character anywhere."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is None:
+        return
+    if is_terminal():
+        reconfigure(errors="replace")
+    else:
+        reconfigure(encoding="utf-8", errors="replace")
+
+
 def write(text: str) -> None:
-    """Print text that may hold anything; made safe."""
-    emit(safe(text))
+    """Print text that may hold anything."""
+    emit(plain(text))
 
 
 def emit(text: str) -> None:
-    """Print text that is safe already (or that no terminal will see: JSON, pipes)."""
-    sys.stdout.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+    """Print text whose parts were made `plain` one by one."""
+    _put(text + "\n")
 
 
-def json_array(rows: Iterable[Any]) -> None:
-    """Print one JSON array, one object a line."""
-    import json
-
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    out = [encode(r) for r in rows]
-    body = "[" + ",\n".join(out) + "]"
-    emit(body if not is_terminal() else body.translate(_JSON_ACTIVE))
+def emit_bytes(data: bytes) -> None:
+    """Print bytes: unchanged into a pipe or file, as safe text on a terminal."""
+    _put(safe(data.decode("utf-8", "replace")) if is_terminal() else data)
 
 
-def json_object(row: Any) -> None:
-    import json
+def _put(data: str | bytes) -> None:
+    if sys.stdout is None:  # the caller closed it
+        return
+    try:
+        if isinstance(data, bytes):
+            sys.stdout.buffer.write(data)
+        else:
+            sys.stdout.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _unwritten(error) from None
 
-    body = json.dumps(row, ensure_ascii=False, indent=2)
-    emit(body if not is_terminal() else body.translate(_JSON_ACTIVE))
+
+def flush() -> None:
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _unwritten(error) from None
 
 
-_JSON_ACTIVE = {i: f"\\u{i:04x}" for i in _ACTIVE if i >= 0x7F}
-"""Within JSON the control characters below 0x20 are escaped already."""
+def _unwritten(error: OSError) -> Exception:
+    from decklog.errors import DecklogError
+
+    discard()
+    return DecklogError(f"the output could not be written: {error.strerror}")
+
+
+def discard() -> None:
+    """Let what is printed and still buffered go nowhere, also when the interpreter exits."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def page(lines: Iterable[str], *, pager: bool) -> None:
+    """Print lines, on a terminal through the user's pager unless it is not wanted."""
+    if pager and is_terminal() and is_terminal(sys.stdin):
+        import click
+
+        os.environ.setdefault("LESS", "FRX")  # short texts stay on the screen, colours work
+        click.echo_via_pager((f"{line}\n" for line in lines), color=colour() or None)
+        return
+    for line in lines:
+        emit(line)
+
+
+def note(text: str) -> None:
+    """A remark on stderr."""
+    if text and sys.stderr is not None:
+        sys.stderr.write(safe(text) + "\n")
 
 
 def failure(error: DecklogError, *, as_json: bool) -> None:
@@ -86,60 +198,86 @@ def failure(error: DecklogError, *, as_json: bool) -> None:
             "hint": error.hint,
             "retryable": error.retryable,
         }
-        text = json.dumps(body, ensure_ascii=True)
+        note(json.dumps(body))
     else:
-        text = safe(f"decklog: {error}" + (f"\n  try: {error.hint}" if error.hint else ""))
-    sys.stderr.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+        note(f"decklog: {error}" + (f"\n  try: {error.hint}" if error.hint else ""))
 
 
-def note(text: str) -> None:
-    """A remark on stderr."""
-    if text:
-        sys.stderr.write(safe(text) + "\n")
+# --- JSON -------------------------------------------------------------------------------------
 
 
-def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()
-) -> list[str]:
-    """Rows as lines of aligned columns, made safe; ``right`` names columns aligned right."""
-    cells = [[one_line(c) for c in r] for r in (head, *rows)]
-    widths = [max(len(r[i]) for r in cells) for i in range(len(head))]
-    rights = frozenset(right)
-    lines = []
-    for r in cells:
-        parts = [
-            c.rjust(w) if i in rights else c.ljust(w)
-            for i, (c, w) in enumerate(zip(r, widths, strict=True))
-        ]
-        lines.append("  ".join(parts).rstrip())
-    return lines
+def json_array(rows: Iterable[Any]) -> None:
+    """Print one JSON array, one object a line."""
+    import json
+
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    _json("[" + ",\n".join([encode(r) for r in rows]) + "]")
 
 
-def bold(text: str) -> str:
-    return f"\x1b[1m{text}\x1b[0m" if colour() else text
+def json_texts(objects: Iterable[str]) -> None:
+    """`json_array` of objects that are JSON text already."""
+    _json("[" + ",\n".join(objects) + "]")
 
 
-def dim(text: str) -> str:
-    return f"\x1b[2m{text}\x1b[0m" if colour() else text
+def json_object(row: Any) -> None:
+    import json
+
+    _json(json.dumps(row, ensure_ascii=False, indent=2))
 
 
-def print_table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()
-) -> None:
-    first, *rest = table(head, rows, right)
-    emit("\n".join([bold(first), *rest]))
+def struct_array(values: Iterable[Any]) -> None:
+    """`json_array` of Structs."""
+    _json("[" + ",\n".join([struct_json(v) for v in values]) + "]")
 
 
-def number(n: int | None) -> str:
-    return "" if n is None else f"{n:,}"
+def struct_json(value: Any) -> str:
+    """JSON text of a Struct, or of dicts and lists of them."""
+    import msgspec
+
+    try:
+        body = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a file name that is no Unicode
+        body = msgspec.json.encode(
+            _mended(msgspec.to_builtins(value, builtin_types=(msgspec.Raw,)))
+        )
+    return body.decode("utf-8", "replace")
 
 
-def money(micro_usd: int | None) -> str:
-    """US dollars; a question mark where no price is known."""
-    return "?" if micro_usd is None else f"${micro_usd / 1_000_000:,.2f}"
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_mended(k): _mended(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_mended(v) for v in value]
+    return value
 
 
-def progress(label: str) -> Any:
+def struct_object(value: Any) -> None:
+    """`json_object` of a Struct, or of dicts and lists of them."""
+    import msgspec
+
+    _json(msgspec.json.format(struct_json(value), indent=2))
+
+
+def _json(text: str) -> None:
+    """JSON has the control characters below 0x20 escaped already; on a terminal the others that
+    are not `safe` are escaped too, in JSON's own way."""
+    if is_terminal():
+        if not _json_escapes:
+            import json
+
+            codes = (c for c in (*_CONTROLS, *_HIDING) if c >= 0x7F)
+            _json_escapes.update((c, json.dumps(chr(c))[1:-1]) for c in codes)
+            _json_escapes[0x7F] = "\\u007f"
+        text = text.translate(_json_escapes)
+    emit(text)
+
+
+# --- progress ---------------------------------------------------------------------------------
+
+
+def progress(label: str) -> Callable[[int, int], None] | None:
     """A callback for (bytes done, bytes in all) that draws on stderr when that is a terminal."""
     if not is_terminal(sys.stderr):
         return None

@@ -128,7 +128,12 @@ COMMANDS: tuple[Command, ...] = (
             TZ,
         ),
     ),
-    Command("agents", "agents:agents", "Known agents and where they keep transcripts.", (JSON,)),
+    Command(
+        "agents",
+        "agents:agents",
+        "Known agents: where they are looked for, what was found, what they can do.",
+        (JSON, NO_SYNC),
+    ),
     Command(
         "doctor",
         "doctor:doctor",
@@ -139,7 +144,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "completion",
         "completion:completion",
-        "Shell completion: eval \"$(decklog completion bash)\".",
+        'Shell completion: eval "$(decklog completion bash)".',
         argument="shell",
         required=True,
         choices=("bash", "zsh", "fish"),

@@ -19,7 +19,7 @@ def sync(*, sample: bool, **values: Any) -> int:
         report: Any = hub.rebuild_store(settings, progress)
     else:
         with hub.Decklog(settings) as deck:
-            report = None if deck.unchanged() else deck.sync(progress=progress)
+            report = deck.sync_if_news(progress)
     names = ("sources", "read", "bytes", "lines", "sessions", "problems")
     row = {n: getattr(report, n) if report else 0 for n in names}
     if values["json"]:

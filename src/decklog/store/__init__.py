@@ -70,6 +70,9 @@ if TYPE_CHECKING:
         def parts(self, session: str) -> list[dict[str, Any]]:
             """Sources of a session, the ones that count first."""
 
+        def partial(self) -> int:
+            """How many sources could not be read whole."""
+
         def findings(self) -> Iterator[dict[str, Any]]: ...
         def dump(self) -> Iterator[str]:
             """The canonical text of everything the store holds, one row a line, ids left out."""

@@ -27,57 +27,27 @@ class Linker:
         self.db = db
 
     def run(self, dirty: list[str]) -> int:
-        self.db.execute("create temp table if not exists todo(session text primary key)")
-        self.db.execute("delete from temp.todo")
-        self._add(dirty)
+        self._closure(dirty)
         self._supersede()
-        self._closure()
         self._resolve()
         self._resolve_replays()
         self._mark_copies()
-        names = [r[0] for r in self.db.execute("select session from temp.todo")]
         self._daily()
+        parents = self._subagent_parents()
         self._sessions()
-        self._trees(names)
-        return len(names)
+        self._trees(parents)
+        return self._count("temp.todo")
 
-    def _add(self, names: Iterable[str]) -> None:
-        self.db.executemany("insert or ignore into temp.todo values(?)", [(n,) for n in names])
+    # -- what is to be renewed -------------------------------------------------------------
 
-    # -- twins -----------------------------------------------------------------------------
-
-    def _supersede(self) -> None:
-        """Of several sources with one transcript (plain and packed, moved, copied) one counts."""
-        rows = self.db.execute(
-            """select p.session, p.source, p.part, p.first_uid, p.messages, p.last_at, s.gone,
-                s.kind, s.uri, p.superseded
-            from part p join source s on s.id = p.source
-            where p.session in (select p2.session from part p2 join temp.todo using(session)
-                group by p2.session having count(*) > 1)"""
-        ).fetchall()
-        groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
-        for r in rows:
-            groups.setdefault((r[0], r[3]), []).append(r)
-        for (_, uid), group in groups.items():
-            group.sort(
-                key=lambda r: (-r[4], -(r[5] or 0), r[6], str(r[8]).endswith(".zst"),
-                               r[7] != "jsonl", str(r[8]))
-            )  # fmt: skip
-            for i, r in enumerate(group):
-                value = int(i > 0 and bool(uid))
-                if value != r[9]:
-                    self.db.execute(
-                        "update part set superseded = ? where source = ? and part = ?",
-                        (value, r[1], r[2]),
-                    )
-
-    # -- shared responses --------------------------------------------------------------------
-
-    def _closure(self) -> None:
-        """Take in every session that shares a response, a prompt or a source with a changed one."""
-        for table in ("shared_usage", "shared_prompt"):
-            self.db.execute(f"create temp table if not exists {table}(key text primary key)")
+    def _closure(self, dirty: list[str]) -> None:
+        """Fill ``todo`` with the changed sessions and all that share a response or a prompt with
+        one of them, or state one as what they were forked from; ``mine`` with their parts."""
+        for table in ("todo", "shared_usage", "shared_prompt"):
+            column = "session" if table == "todo" else "key"
+            self.db.execute(f"create temp table if not exists {table}({column} text primary key)")
             self.db.execute(f"delete from temp.{table}")
+        self.db.executemany("insert or ignore into temp.todo values(?)", ((n,) for n in dirty))
         todo = self._count("temp.todo")
         if todo > MANY:
             self._share_all()
@@ -89,23 +59,22 @@ class Linker:
             for table, key in (("usage", "key"), ("prompt", "uid")):
                 self.db.execute(
                     f"""insert or ignore into temp.todo select p.session from temp.shared_{table} k
-                    join {table} x on x.{key} = k.key
-                    join part p on p.source = x.source and p.part = x.part"""
+                    cross join {table} x on x.{key} = k.key
+                    cross join part p on p.source = x.source and p.part = x.part"""
                 )
-            self.db.execute(
-                """insert or ignore into temp.todo
-                select q.session from usage v
-                cross join usage u on u.key = v.inherits
-                join part p on p.source = u.source and p.part = u.part
-                join temp.todo t on t.session = p.session
-                join part q on q.source = v.source and q.part = v.part
-                where v.inherits <> ''"""
-            )
-            self.db.execute(
-                """insert or ignore into temp.todo select q.session from temp.todo t
-                join part p on p.session = t.session join part q on q.source = p.source"""
-            )
+            for sql in (_PARENTS, _CHILDREN):
+                self.db.execute(f"insert or ignore into temp.todo {sql}")
             todo = self._count("temp.todo")
+        self.db.execute(
+            """create temp table if not exists mine(source integer, part integer, session text,
+            primary key(source, part)) without rowid"""
+        )
+        self.db.execute("create index if not exists temp.mine_session on mine(session)")
+        self.db.execute("delete from temp.mine")
+        self.db.execute(
+            """insert into temp.mine select p.source, p.part, p.session
+            from temp.todo t cross join part p on p.session = t.session"""
+        )
 
     def _count(self, table: str) -> int:
         return int(self.db.execute(f"select count(*) from {table}").fetchone()[0])
@@ -126,26 +95,56 @@ class Linker:
         for table, key in (("usage", "key"), ("prompt", "uid")):
             self.db.execute(
                 f"""insert or ignore into temp.shared_{table} select x.{key} from temp.todo t
-                join part p on p.session = t.session
-                join {table} x on x.source = p.source and x.part = p.part
+                cross join part p on p.session = t.session
+                cross join {table} x on x.source = p.source and x.part = p.part
                 where x.{key} <> '' and exists(select 1 from {table} y
                     where y.{key} = x.{key} and y.source <> x.source)"""
             )
+
+    # -- twins -----------------------------------------------------------------------------
+
+    def _supersede(self) -> None:
+        """Of several sources with one transcript (plain and packed, moved, copied) one counts."""
+        rows = self.db.execute(
+            """select p.session, p.source, p.part, p.first_uid, p.messages, p.last_at, s.gone,
+                s.kind, s.uri, p.superseded
+            from temp.mine cross join part p using(source, part)
+            cross join source s on s.id = p.source
+            where p.session in (
+                select p2.session from temp.mine cross join part p2 using(source, part)
+                group by p2.session having count(*) > 1 or max(p2.superseded))"""
+        ).fetchall()
+        groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+        for r in rows:
+            groups.setdefault((r[0], r[3]), []).append(r)
+        for (_, uid), group in groups.items():
+            group.sort(
+                key=lambda r: (-r[4], -(r[5] or 0), r[6], str(r[8]).endswith(".zst"),
+                               r[7] != "jsonl", str(r[8]))
+            )  # fmt: skip
+            for i, r in enumerate(group):
+                value = int(i > 0 and bool(uid))
+                if value != r[9]:
+                    self.db.execute(
+                        "update part set superseded = ? where source = ? and part = ?",
+                        (value, r[1], r[2]),
+                    )
+
+    # -- shared responses --------------------------------------------------------------------
 
     def _resolve(self) -> None:
         self.db.execute(
             f"""update usage set counted_in = null, verdict = case
                 when {" + ".join(TOKENS)} + coalesce(reported, 0) = 0 then {EMPTY}
                 else {COUNTED} end
-            where source in (select p.source from part p join temp.todo using(session))
-            and (verdict <> 0 or {" + ".join(TOKENS)} = 0)"""
+            where {_mine("usage")} and (verdict <> 0 or {" + ".join(TOKENS)} = 0)"""
         )
         rows = self.db.execute(
             """select u.key, u.source, u.part, p.session, u.rank, p.superseded, u.output,
-                u.input + u.cache_read + u.cache_write, u.at, s.uri
-            from temp.shared_usage k join usage u on u.key = k.key
-            join part p on p.source = u.source and p.part = u.part
-            join source s on s.id = u.source
+                u.input + u.cache_read + u.cache_write, u.at
+            from temp.shared_usage k cross join usage u on u.key = k.key
+            cross join part p on p.source = u.source and p.part = u.part
+            cross join source s on s.id = u.source
             order by u.key, s.uri"""
         ).fetchall()
         groups: dict[str, list[tuple[Any, ...]]] = {}
@@ -159,89 +158,79 @@ class Linker:
             own = [r for r in group if r[4] == top]
             origin = self.origins.of({r[3] for r in own})
             here = [r for r in own if r[3] == origin]
-            winner = max(here, key=lambda r: (-r[5], r[6], r[7], r[9]))
+            winner = max(here, key=lambda r: (-r[5], r[6], r[7]))  # of equals the first by uri
             for r in group:
                 if r is winner:
                     continue
                 verdict = INHERITED if r[3] != origin and r[4] == top else DUPLICATE
                 updates.append((verdict, origin, r[1], key))
                 if verdict == INHERITED:
-                    found = self.parent.get(r[3])
-                    if found is None or (r[8] or 0, origin) >= found:
-                        self.parent[r[3]] = (r[8] or 0, origin)
+                    self._descends(r[3], r[8], origin)
         self.db.executemany(
             "update usage set verdict = ?, counted_in = ? where source = ? and key = ?", updates
         )
 
+    def _descends(self, session: str, at: int | None, origin: str) -> None:
+        """Note where a copy came from; the youngest copied record says it best."""
+        found = (at or 0, origin)
+        self.parent[session] = max(found, self.parent.get(session, found))
+
     def _resolve_replays(self) -> None:
         """Leading facts of a fork that repeat its parent's, for records that carry no ids."""
         rows = self.db.execute(
-            """select p.session, u.source, u.key, u.inherits,
-                (select q.session from usage v join part q on q.source = v.source
+            """select m.session, u.source, u.key, u.inherits,
+                (select q.session from usage v cross join part q on q.source = v.source
                     and q.part = v.part where v.key = u.inherits limit 1)
-            from temp.todo t join part p on p.session = t.session
-            join usage u on u.source = p.source and u.part = p.part
-            where u.inherits <> '' order by p.session, u.source, u.offset"""
+            from temp.mine m cross join usage u on u.source = m.source and u.part = m.part
+            where u.inherits <> '' order by u.source, u.offset, u.key"""
         ).fetchall()
-        ended: set[str] = set()
-        for session, source, key, _, owner in rows:
-            if session in ended:
-                continue
-            if owner is None or owner == session:
-                ended.add(session)
-                continue
-            self.db.execute(
-                "update usage set verdict = ?, counted_in = ? where source = ? and key = ?",
-                (INHERITED, owner, source, key),
-            )
+        replays: dict[str, str] = {}
+        owners: dict[str, str] = {}
+        ended: set[tuple[str, int]] = set()
+        for session, source, key, inherits, owner in rows:
+            if owner in (None, session):
+                ended.add((session, source))
+            elif (session, source) not in ended:
+                replays[key], owners[inherits] = inherits, owner
+        updates = []
+        for key in replays:
+            *_, original = _chain(key, replays)
+            updates.append((INHERITED, owners[original], key))
+        self.db.executemany("update usage set verdict = ?, counted_in = ? where key = ?", updates)
 
     def _mark_copies(self) -> None:
         """Prompts and tool calls that a fork took along from where it came."""
         shared = self.db.execute(
             """select k.key, p.session, u.at from temp.shared_prompt k
-            join prompt u on u.uid = k.key join part p on p.source = u.source and p.part = u.part"""
+            cross join prompt u on u.uid = k.key
+            cross join part p on p.source = u.source and p.part = u.part"""
         ).fetchall()
-        groups: dict[str, set[str]] = {}
-        times: dict[str, int] = {}
+        groups: dict[str, list[tuple[str, int | None]]] = {}
         for uid, session, at in shared:
-            groups.setdefault(uid, set()).add(session)
-            times[uid] = at or 0
-        for uid, sessions in groups.items():
-            if len(sessions) < 2:
-                continue
-            origin = self.origins.of(sessions)
-            for s in sessions - {origin}:
-                found = self.parent.get(s)
-                if found is None or (times[uid], origin) >= found:
-                    self.parent[s] = (times[uid], origin)
-        stated = {
-            s: f"{s.partition(':')[0]}:{parent}"
-            for s, parent in self.db.execute(
-                """select p.session, p.parent from part p join temp.todo using(session)
-                where p.parent <> '' and p.relation <> 'subagent'"""
+            groups.setdefault(uid, []).append((session, at))
+        for group in groups.values():
+            origin = self.origins.of({session for session, _ in group})
+            for session, at in group:
+                if session != origin:
+                    self._descends(session, at, origin)
+        stated: dict[str, str] = {}
+        for session, parent in self.db.execute(
+            f"""select p.session, {_PARENT} from temp.mine cross join part p using(source, part)
+            cross join source s on s.id = p.source where {_FORKED} order by {_BEST}"""
+        ):
+            stated.setdefault(session, parent)
+        self.families = {**{s: p for s, (_, p) in self.parent.items()}, **stated}
+        for table, key in (("prompt", "uid"), ("tool", "id")):
+            self.db.execute(
+                f"update {table} set inherited = 0 where inherited <> 0 and {_mine(table)}"
             )
-        }
-        families = {**{s: p for s, (_, p) in self.parent.items()}, **stated}
-        self.families = families
-        self.db.execute(
-            """update prompt set inherited = 0 where inherited <> 0 and source in
-            (select p.source from part p join temp.todo using(session))"""
-        )
-        self.db.execute(
-            """update tool set inherited = 0 where inherited <> 0 and source in
-            (select p.source from part p join temp.todo using(session))"""
-        )
-        for session in families:
-            for ancestor in _chain(session, families):
-                for table, key in (("prompt", "uid"), ("tool", "id")):
-                    self.db.execute(
-                        f"""update {table} set inherited = 1
-                        where source in (select source from part where session = ?1)
-                        and {key} <> '' and {key} in (
-                            select x.{key} from part p join {table} x
-                            on x.source = p.source and x.part = p.part where p.session = ?2)""",
-                        (session, ancestor),
-                    )
+            self.db.executemany(
+                f"""update {table} set inherited = 1
+                where {_mine(table, "session = ?1")} and {key} <> '' and {key} in (
+                    select x.{key} from temp.mine m cross join {table} x
+                    on x.source = m.source and x.part = m.part where m.session = ?2)""",
+                [(s, a) for s in self.families for a in _chain(s, self.families)],
+            )
 
     # -- sums ------------------------------------------------------------------------------
 
@@ -253,21 +242,27 @@ class Linker:
                 sum(coalesce(u.cost, u.reported)), sum(u.reported), sum(u.cost is not null),
                 sum(u.cost is null and u.reported is not null),
                 sum(u.cost is null and u.reported is null), count(*)
-            from temp.todo t join part p on p.session = t.session
-            join usage u on u.source = p.source and u.part = p.part
+            from temp.mine p cross join usage u on u.source = p.source and u.part = p.part
             where u.verdict = {COUNTED} group by 1, 2, 3, 4"""
         )
+
+    def _subagent_parents(self) -> list[str]:
+        """Of the sessions to be renewed, those above them as they stand so far."""
+        rows = self.db.execute(
+            """select s.parent from temp.todo t cross join session s on s.name = t.session
+            where s.relation = 'subagent' and s.parent is not null"""
+        )
+        return [r[0] for r in rows]
 
     def _sessions(self) -> None:
         """One row for each session, merged from its parts, best part first."""
         rows = self.db.execute(
-            """select p.session, p.native, p.parent, p.relation, p.copies, p.cwd, p.project,
+            f"""select p.session, p.native, p.parent, p.relation, p.copies, p.cwd, p.project,
                 p.branch, p.title, p.title_rank, p.prompt, p.model, p.agent_version, p.started_at,
                 p.ended_at, p.last_at, p.messages, p.compactions, p.aborts, p.limits,
                 p.completeness, p.superseded, s.gone, s.agent
-            from temp.todo t join part p on p.session = t.session
-            join source s on s.id = p.source
-            order by p.session, p.superseded, p.completeness, s.gone, p.started_at, s.uri"""
+            from temp.mine cross join part p using(source, part)
+            cross join source s on s.id = p.source order by p.session, {_BEST}"""
         ).fetchall()
         merged: dict[str, list[tuple[Any, ...]]] = {}
         for r in rows:
@@ -278,7 +273,7 @@ class Linker:
             for r in self.db.execute(
                 f"""select session, sum(responses), {", ".join(f"sum({c})" for c in TOKENS)},
                     {", ".join(f"sum({c})" for c in MONEY)}
-                from daily join temp.todo using(session) group by 1"""
+                from temp.todo cross join daily using(session) group by 1"""
             )
         }
         self.db.execute("delete from session where name in (select session from temp.todo)")
@@ -327,11 +322,12 @@ class Linker:
             int(listed),
         )  # fmt: skip
 
-    def _trees(self, names: list[str]) -> None:
-        """Roots and rolled-up usage of every family of subagents that changed."""
+    def _trees(self, parents: list[str]) -> None:
+        """Roots and rolled-up usage of every family of subagents that changed, or lost a member."""
         self.db.execute("create temp table if not exists family(name text primary key)")
         self.db.execute("delete from temp.family")
-        self.db.executemany("insert or ignore into temp.family values(?)", [(n,) for n in names])
+        self.db.execute("insert into temp.family select session from temp.todo")
+        self.db.executemany("insert or ignore into temp.family values(?)", ((n,) for n in parents))
         # A family is a component of the subagent relation: walk up to the tops, then down.
         self.db.execute(
             """insert or ignore into temp.family
@@ -351,14 +347,15 @@ class Linker:
         )
         links = dict(
             self.db.execute(
-                """select s.name, s.parent from session s join temp.family f on f.name = s.name
+                """select s.name, s.parent
+                from temp.family f cross join session s on s.name = f.name
                 where s.relation = 'subagent' and s.parent in (select name from session)"""
             ).fetchall()
         )
         fields = [*TOKENS, *MONEY]
         rows = self.db.execute(
             f"""select s.name, {", ".join(f"s.{c}" for c in fields)}
-            from session s join temp.family f on f.name = s.name"""
+            from temp.family f cross join session s on f.name = s.name"""
         ).fetchall()
         trees: dict[str, list[int | None]] = {r[0]: list(r[1:]) for r in rows}
         children: dict[str, int] = {}
@@ -407,28 +404,26 @@ class _Origins:
         for name in sessions:
             if name not in self.rank:
                 self.rank[name] = self._rank(name)
-        stated = {
-            n: f"{n.partition(':')[0]}:{self.rank[n][3]}" for n in sessions if self.rank[n][3]
-        }
-        free = sessions - {n for n, p in stated.items() if p in sessions}
+        free = {n for n in sessions if self.rank[n][3] not in sessions}
         return min(free or sessions, key=lambda n: (self.rank[n][0], -self.rank[n][1], n))
 
     def _rank(self, name: str) -> tuple[Any, ...]:
         opened, started, parent = self.db.execute(
-            """select min(opened_at), min(started_at), max(case relation when 'subagent' then ''
-            else coalesce(parent, '') end) from part where session = ?""",
+            f"""select min(opened_at), min(started_at), max(case when {_FORKED} then {_PARENT} end)
+            from part p where session = ?""",
             (name,),
         ).fetchone()
         looks_copied = int(opened is not None and started is not None and opened > started)
-        tail = self.db.execute(
-            """select min(u.at) from part p
-            join usage u on u.source = p.source and u.part = p.part
-            where p.session = ?1 and not exists(select 1 from usage v
-                join part q on q.source = v.source and q.part = v.part
-                where v.key = u.key and q.session <> ?1)""",
-            (name,),
-        ).fetchone()[0]
-        return (looks_copied, tail if tail is not None else 1 << 62, name, parent)
+        own = " union all ".join(
+            f"""select min(u.at) from part p
+            cross join {table} u on u.source = p.source and u.part = p.part
+            where p.session = ?1 and u.{key} <> '' and not exists(select 1 from {table} v
+                cross join part q on q.source = v.source and q.part = v.part
+                where v.{key} = u.{key} and q.session <> ?1)"""
+            for table, key in (("usage", "key"), ("prompt", "uid"))
+        )
+        times = [at for (at,) in self.db.execute(own, (name,)) if at is not None]
+        return looks_copied, min(times, default=1 << 62), name, parent
 
 
 def _chain(name: str, links: dict[str, str]) -> Iterable[str]:
@@ -439,21 +434,39 @@ def _chain(name: str, links: dict[str, str]) -> Iterable[str]:
         yield name
 
 
+def _mine(table: str, more: str = "true") -> str:
+    """A condition: the row of a table belongs to one of the sessions to be renewed."""
+    return f"""source in (select source from temp.mine where {more}) and exists(
+        select 1 from temp.mine m where m.source = {table}.source and m.part = {table}.part
+        and {more})"""
+
+
+_AGENT = "substr({0}.session, 1, instr({0}.session, ':'))"
+_PARENT = f"{_AGENT.format('p')} || p.parent"
+_FORKED = "p.parent <> '' and coalesce(p.relation, '') <> 'subagent'"
+_PARENTS = f"""select q.session from temp.todo t cross join part p on p.session = t.session
+    cross join part q on q.session = {_PARENT} where {_FORKED}"""
+_CHILDREN = f"""select p.session from temp.todo t cross join part q on q.session = t.session
+    cross join part p on p.parent = q.native and {_AGENT.format("p")} = {_AGENT.format("q")}
+    where {_FORKED}"""
+_BEST = "p.superseded, p.completeness, s.gone, p.started_at, s.uri"
+"""Order of a session's parts, the one that says most about it first."""
+
 _COUNTS = """
 select t.session,
     (select count(*) from (select distinct case uid when '' then p.source || ':' || x.seq
-        else uid end from part p join prompt x on x.source = p.source and x.part = p.part
+        else uid end from part p cross join prompt x on x.source = p.source and x.part = p.part
         where p.session = t.session and not p.superseded and not x.inherited
         and coalesce(p.relation, '') <> 'subagent')),
-    (select count(distinct x.id) from part p join tool x on x.source = p.source
+    (select count(distinct x.id) from part p cross join tool x on x.source = p.source
         and x.part = p.part
         where p.session = t.session and not p.superseded and not x.inherited),
-    (select count(distinct x.id) from part p join tool x on x.source = p.source
+    (select count(distinct x.id) from part p cross join tool x on x.source = p.source
         and x.part = p.part
         where p.session = t.session and not p.superseded and not x.inherited and x.ok = 0),
-    (select count(distinct x.path) from part p join touched x on x.source = p.source
+    (select count(distinct x.path) from part p cross join touched x on x.source = p.source
         and x.part = p.part where p.session = t.session),
-    (select coalesce(sum(x.count), 0) from part p join finding x on x.source = p.source
+    (select coalesce(sum(x.count), 0) from part p cross join finding x on x.source = p.source
         where p.session = t.session and p.part = 0)
 from temp.todo t"""
 

@@ -32,6 +32,7 @@ create table part(
     completeness text, superseded integer not null default 0,
     primary key(source, part)) without rowid;
 create index part_session on part(session);
+create index part_parent on part(parent) where parent <> '';
 
 create table event(
     source integer not null, seq integer not null, part integer not null, at integer,
@@ -47,8 +48,6 @@ create table usage(
     offset integer not null, length integer not null, line integer not null,
     records integer not null default 1, verdict integer not null default 0, counted_in text,
     primary key(source, key)) without rowid;
-create index usage_key on usage(key);
-create index usage_inherits on usage(inherits) where inherits <> '';
 
 create table tool(
     source integer not null, id text not null, part integer not null, seq integer not null,
@@ -68,7 +67,6 @@ create table prompt(
     at integer, text text not null, offset integer not null, length integer not null,
     inherited integer not null default 0,
     primary key(source, seq)) without rowid;
-create index prompt_uid on prompt(uid);
 
 create table finding(
     source integer not null, reason text not null, detail text not null, slot integer not null,
@@ -106,3 +104,9 @@ create table daily(
 
 create table dirty(session text primary key) without rowid;
 """
+
+LATE_INDEXES = """
+create index if not exists usage_key on usage(key);
+create index if not exists prompt_uid on prompt(uid);
+"""
+"""Needed by linking only; a first sync builds them once, after all rows are in."""

@@ -10,7 +10,7 @@ import apsw
 
 from decklog.errors import StoreBusy, StoreCorrupt, StoreError, StoreTooNew
 from decklog.store import queries
-from decklog.store.schema import SCHEMA, TOKENS, VERSION
+from decklog.store.schema import LATE_INDEXES, SCHEMA, TOKENS, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -228,6 +228,7 @@ class SqliteStore(queries.Reading):
         done = 0
         linker = Linker(self.db)
         with self._transaction():
+            self.db.execute(LATE_INDEXES)
             done = linker.run(dirty)
             self.db.execute("delete from dirty")
         return done
@@ -255,6 +256,14 @@ class SqliteStore(queries.Reading):
 
     def _put(self, key: str, value: str) -> None:
         self.db.execute("insert or replace into meta values(?, ?)", (key, value))
+
+    def put_all(self, values: dict[str, str]) -> None:
+        """Set those that differ."""
+        changed = {k: v for k, v in values.items() if self.get(k) != v}
+        if changed:
+            with self._transaction():
+                for key, value in changed.items():
+                    self._put(key, value)
 
     def put(self, key: str, value: str) -> None:
         with self._transaction():

@@ -29,8 +29,8 @@ class Codex(Agent):
                 return "jsonl"
             if name.endswith(".json"):
                 return "json"
-        if name.startswith(".") or name.endswith((".tmp", ".lock", "~")) or ".tmp" in name:
-            return "ignore"  # unfinished packing, locks, a desktop's own files
+        if name.startswith(".") or ".tmp" in name or name.endswith((".lock", "~")):
+            return "ignore"  # a desktop's own files, unfinished packing, locks
         return None
 
     def companions(self, uri: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Said(NamedTuple):
 
 
 def said(content: Parts, kinds: list[str] | None) -> Said:
-    """Sort the parts of a message into what was asked and what was injected.
+    """Sorts the parts of a message into what was asked and what was injected.
 
     ``kinds`` are the annotations that newer versions write, one for each part; without them the
     beginning of a text tells.
@@ -87,12 +87,15 @@ def _ours(text: str, kind: str | None) -> bool:
 
 def request(text: str) -> str:
     """A prompt without the editor's context before it."""
-    _, found, rest = text.partition(REQUEST)
-    return rest.strip() if found and rest.strip() else text
+    if REQUEST not in text:
+        return text
+    return text.partition(REQUEST)[2].strip() or text
 
 
 def joined(content: Parts) -> str:
     if isinstance(content, list):
+        if len(content) == 1:
+            return content[0].text or ""
         return "\n".join(part.text for part in content if part.text)
     return content or ""
 
@@ -103,8 +106,11 @@ def working_directory(text: str) -> str:
     return (found[1] or found[2]).strip() if found else ""
 
 
-def print_of(text: str) -> str:
-    """A short key that the ways of recording one text share: they differ in white space, and in
-    marks that are only meant for the screen, which stand later in the text."""
-    start = "".join(text[: _PREFIX * 6].split())[:_PREFIX]
-    return f"{crc32(start.encode('utf-8', 'replace')):08x}"
+def beginning(text: str) -> str:
+    """A key that the ways of recording one text share, its first line: they differ in the white
+    space around it, and in marks that are only meant for the screen, which stand later."""
+    return text[: _PREFIX * 2].strip().partition("\n")[0][:_PREFIX]
+
+
+def digest(text: str) -> str:
+    return f"{crc32(text.encode('utf-8', 'replace')):08x}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, get_args
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from decklog.model import NULL
 
@@ -92,10 +92,12 @@ class FunctionCall(Struct, tag="function_call"):
 
 
 class CustomCall(Struct, tag="custom_tool_call"):
+    """A call whose input is free text: a patch, a script."""
+
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
-    input: Raw = NULL
+    arguments: Raw = field(default=NULL, name="input")
 
 
 class ToolSearch(Struct, tag="tool_search_call"):
@@ -106,13 +108,13 @@ class ToolSearch(Struct, tag="tool_search_call"):
 class LocalShell(Struct, tag="local_shell_call"):
     id: str | None = None
     call_id: str | None = None
-    action: Raw = NULL
+    arguments: Raw = field(default=NULL, name="action")
 
 
 class WebSearch(Struct, tag="web_search_call"):
     id: str | None = None
     status: str | None = None
-    action: Raw = NULL
+    arguments: Raw = field(default=NULL, name="action")
 
 
 class ImageMade(Struct, tag="image_generation_call"):
@@ -130,7 +132,7 @@ class CustomOutput(Struct, tag="custom_tool_call_output"):
     output: Raw = NULL
 
 
-class ToolSearchOutput(Struct, tag="tool_search_output"):
+class ToolsFound(Struct, tag="tool_search_output"):
     call_id: str | None = None
     status: str | None = None
 
@@ -151,7 +153,7 @@ ResponseItem: TypeAlias = (
     | ImageMade
     | FunctionOutput
     | CustomOutput
-    | ToolSearchOutput
+    | ToolsFound
     | GhostSnapshot
 )
 
@@ -348,21 +350,23 @@ class Compaction(Struct):
     latest_token_usage_record: UsageRecord | None = None
 
 
-class Unread(Struct):
-    """A payload that nothing is read from."""
-
-
 class AgentNote(Struct):
     """What one agent of a team told another, in older records."""
 
+    id: str | None = None
     content: Parts = None
 
 
 # --- lines ------------------------------------------------------------------------------------
 
 
+class Unread(Struct):
+    """A payload that nothing is read from."""
+
+
 class Line(Struct, tag_field="type"):
     timestamp: str | None = None
+    payload: Any = None
 
 
 class ItemLine(Line, tag="response_item"):

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
 
 from decklog.agents._shared import patch_paths, paths_in
-from decklog.agents.codex.records import Elapsed
+from decklog.agents.codex.records import Elapsed, Item
 
 PATH_KEYS = ("path", "file_path", "dir_path")
 PATCH = "*** Begin Patch"
 
-_hints = re.compile(rb'\*\*\* Begin Patch|(?:path\\?")')
 _header = re.compile(
     rb"""(?:"|\[\{(?:"type":\s?"input_text",\s?)?"text":\s?")   # a string, or the first part
     (?:Chunk\ ID:\ \w+\\n)?
-    (?:Exit\ code:\ (?P<exit>-?\d+)\\n | Script\ (?P<script>completed|failed|running)[^\\"]*\\n)?
-    (?:Wall\ time:?\ (?P<wall>[\d.]+)\ seconds)?(?:\\n)?
-    (?:Process\ exited\ with\ code\ (?P<code>-?\d+)|(?P<running>Process\ running))?""",
+    (?:Exit\ code:\ (-?\d+)\\n | Script\ (completed|failed|running)[^\\"]*\\n)?
+    (?:Wall\ time:?\ ([\d.]+)\ seconds)?(?:\\n)?
+    (?:Process\ exited\ with\ code\ (-?\d+)|(Process\ running))?""",
     re.X,
 )
 _footer = re.compile(rb'\\"exit_code\\":\s?(-?\d+)(?:,\s?\\"duration_seconds\\":\s?([\d.]+))?')
@@ -30,16 +29,12 @@ _refused = re.compile(
     rb"write_stdin failed|exec command rejected|unsupported call|command timed out|aborted|"
     rb"error:|Error:|err: )"
 )
+_DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _agent = re.compile(rb'\\?"agent_id\\?":\s?\\?"([\w-]+)')
 
 
-class Outcome(NamedTuple):
-    """What the text of an output says about how the call went."""
-
-    ok: bool | None = True
-    """None while a command goes on."""
-    code: int | None = None
-    ms: int | None = None
+Outcome: TypeAlias = tuple[bool | None, int | None, int | None]
+"""Success (None while a command goes on), exit code, milliseconds."""
 
 
 class Note(Struct):
@@ -66,23 +61,21 @@ def outcome(output: Raw) -> Outcome:
     data = memoryview(output)
     found = _header.match(data)
     if found is None:
-        return Outcome()
-    code, wall = found["exit"] or found["code"], found["wall"]
-    if code is None and data[:3] == b'"{\\':
+        return True, None, None
+    code, script, wall, exited, running = found.groups()
+    code = code or exited
+    if code is None and bytes(data[:3]) == b'"{\\':
         tail = _footer.search(bytes(data[-120:])) or _footer.search(bytes(data[:120]))
         if tail is not None:
-            code, wall = tail[1], tail[2]
+            code, wall = tail.groups()
     ms = _milliseconds(wall)
     if code is not None:
         number = int(code)
-        return Outcome(number == 0, number, ms)
-    script = found["script"]
-    if script is not None:
-        ok = None if script == b"running" else bool(script == b"completed")
-        return Outcome(ok, None, ms)
-    if found["running"]:
-        return Outcome(None, None, ms)
-    return Outcome(_refused.match(data) is None, None, ms)
+        return number == 0, number, ms
+    if running or script == b"running":
+        return None, None, ms
+    ok = script == b"completed" if script else _refused.match(data) is None
+    return ok, None, ms
 
 
 def _milliseconds(seconds: bytes | None) -> int | None:
@@ -104,8 +97,8 @@ def touched(arguments: Raw) -> tuple[tuple[str, ...], bool]:
 
     A patch stands in the input itself, in an argument, or in a script given to a shell.
     """
-    data = memoryview(arguments)
-    if _hints.search(data) is None:
+    data = bytes(arguments)
+    if b"path" not in data and b"*** Begin Patch" not in data:
         return (), False
     value = opened(arguments)
     patched = tuple(dict.fromkeys(p for s in _strings(value) for p in patch_paths(s)))
@@ -132,27 +125,27 @@ def _strings(value: Any) -> Iterable[str]:
 
 
 def opened(raw: Raw) -> Any:
-    """The decoded value; of a string that holds JSON, what it holds."""
+    """The decoded value; of a string that holds JSON, what it holds. None for damaged text."""
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except _DAMAGED:
         return None
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             return msgspec.json.decode(value)
-        except (msgspec.DecodeError, RecursionError):
+        except _DAMAGED:
             pass
     return value
 
 
 def input_of(raw: Raw) -> Raw:
     """The arguments as JSON: those of functions are recorded as a string that holds it."""
-    data = bytes(raw)
-    if data.startswith((b'"{', b'"[')):
+    data = bytes(raw).decode("utf-8", "replace")
+    if data.startswith(('"{', '"[')):
         try:
             inner = msgspec.json.decode(data, type=str)
             msgspec.json.decode(inner)
-        except (msgspec.DecodeError, RecursionError):
+        except _DAMAGED:
             return Raw(data)
         return Raw(inner)
     return Raw(data)
@@ -182,3 +175,20 @@ def beyond(paths: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     endings = tuple(k if k.startswith("/") else f"/{k.removeprefix('./')}" for k in known)
     found = dict.fromkeys(paths)
     return tuple(p for p in found if not endings or not p.endswith(endings))
+
+
+def changed(changes: dict[str, Any] | None) -> list[str]:
+    """Paths in a table of changes, a new name after the old one."""
+    paths: list[str] = []
+    for path, change in (changes or {}).items():
+        paths.append(path)
+        moved = change.get("move_path") if isinstance(change, dict) else None
+        if isinstance(moved, str) and moved:
+            paths.append(moved)
+    return paths
+
+
+def went_well(item: Item) -> bool | None:
+    if item.exit_code is not None:
+        return item.exit_code == 0
+    return None if item.status is None else item.status == "completed"

@@ -154,8 +154,6 @@ class GeminiReader(BaseReader):
             self._message(Scene(f, m.id or f"{f.native}#{i}", ref, out), m)
         self.whole = False
         self._title(f, r, ref, out)
-        if f.last_at is None and r.last_updated:
-            f.last_at = to_ms(r.last_updated)
 
     def _change(self, change: Any, ref: Ref, out: list[Event]) -> None:
         """A ``$set`` line. A list of messages in it is the history as it now stands."""
@@ -192,6 +190,9 @@ class GeminiReader(BaseReader):
                 f.opened_at = at
                 self.s.opened = head.start_time
             f.started_at = at if f.started_at is None else min(f.started_at, at)
+        updated = to_ms(head.last_updated) if head.last_updated else None
+        if updated is not None:
+            f.last_at = updated if f.last_at is None else max(f.last_at, updated)
         if head.directories and f.relation == "subagent" and not f.cwd:
             f.cwd = head.directories[0]
         return f
@@ -364,9 +365,10 @@ class GeminiReader(BaseReader):
             self._tool(x, call, call.id or f"{uid}#{i}")
 
     def _usage(self, x: Scene, t: Tokens, model: str) -> None:
-        cached, thoughts = t.cached or 0, t.thoughts or 0
+        sent, thoughts = t.input or 0, t.thoughts or 0
+        cached = min(t.cached or 0, sent)  # a part of the input, as thoughts are none of the output
         usage = Usage(
-            input=max(0, (t.input or 0) - cached) + (t.tool or 0),
+            input=sent - cached + (t.tool or 0),
             cache_read=cached,
             output=(t.output or 0) + thoughts,
             reasoning=thoughts,

@@ -34,7 +34,7 @@ class Part(Struct, rename="camel", gc=False):
 Content: TypeAlias = str | list[Part | str] | Part | None
 
 
-Count: TypeAlias = Annotated[int, Meta(ge=0)] | None
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)] | None
 
 
 class Tokens(Struct, gc=False):

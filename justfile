@@ -1,0 +1,46 @@
+# Tasks. `just` comes with the dev extra (rust-just); `just check` is what the gate runs.
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+bin := ".venv/bin"
+
+# everything the gate checks: lint, types, layers, tests
+check: lint types layers spec test
+
+# format and sort what can be formatted and sorted
+fix:
+    {{bin}}/ruff check --fix .
+    {{bin}}/ruff format .
+
+lint:
+    {{bin}}/ruff check .
+    {{bin}}/ruff format --check .
+
+types:
+    {{bin}}/mypy
+
+layers:
+    {{bin}}/lint-imports
+
+# behaviours (docs/behaviours.md) that no test proves
+spec *args:
+    {{bin}}/python tools/spec.py {{args}}
+
+test *args:
+    {{bin}}/python -m pytest {{args}}
+
+# write golden files anew; then read the difference
+accept:
+    {{bin}}/python -m pytest --accept tests/test_agents.py
+
+# the slow tests too: memory limits at full size
+test-long:
+    DECKLOG_FULL_SIZE=1 {{bin}}/python -m pytest -m "slow or not slow"
+
+# against the rivals, side by side; writes docs/performance.md
+bench *args:
+    {{bin}}/python benchmarks/run.py {{args}}
+
+# refresh the bundled price list from the genai-prices package
+prices:
+    {{bin}}/pip install -q --upgrade genai-prices
+    {{bin}}/python tools/make_prices.py

@@ -1,0 +1,57 @@
+"""Claude Code: JSON Lines under ``~/.claude/projects``. Sources of the facts: docs/formats/claude.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from decklog.agents import Agent, Claim, Reader, Root
+from decklog.model import Cursor
+
+
+
+class Claude(Agent):
+    name = "claude"
+    title = "Claude Code"
+    provider = "anthropic"
+    variables = ("CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME")
+    clean_up = "deletes transcripts after cleanupPeriodDays (settings.json), 30 days by default"
+
+    def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
+        home = env["HOME"]
+        given = [p for p in env.get("CLAUDE_CONFIG_DIR", "").split(",") if p]
+        config = env.get("XDG_CONFIG_HOME") or f"{home}/.config"
+        bases = given or [f"{home}/.claude", f"{config}/claude"]
+        skip = ("tool-results", "memory", "session-memory")
+        return tuple(Root(f"{b.rstrip('/')}/projects", skip=skip) for b in dict.fromkeys(bases))
+
+    def claim(self, relative: str) -> Claim | None:
+        name = relative.rpartition("/")[2]
+        if name.endswith(".jsonl"):
+            return "ignore" if name == "journal.jsonl" else "jsonl"
+        if name.endswith(".meta.json"):
+            return "companion"
+        if name.startswith(".") or name == "sessions-index.json" or name.endswith(NO_SESSIONS):
+            return "ignore"
+        return None
+
+    def companions(self, uri: str) -> tuple[str, ...]:
+        if uri.rpartition("/")[2].startswith("agent-"):
+            return (uri.removesuffix(".jsonl") + ".meta.json",)
+        return ()
+
+    def reader(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        text: bool = True,
+        companions: Mapping[str, bytes] | None = None,
+    ) -> Reader:
+        from decklog.agents.claude.reader import ClaudeReader
+
+        return ClaudeReader(cursor, text=text, companions=companions)
+
+
+NO_SESSIONS = (".md", ".txt", ".lock", ".tmp", ".html", ".pdf", ".png", ".jpg", ".jpeg", ".svg")
+"""Ends of names that people, plugins and tools leave beside transcripts."""
+
+AGENT = Claude()

@@ -1,0 +1,48 @@
+"""GitHub Copilot CLI: event logs under ``~/.copilot``. Facts: docs/formats/copilot.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from decklog.agents import Agent, Claim, Reader, Root
+from decklog.model import Cursor
+
+
+class Copilot(Agent):
+    name = "copilot"
+    title = "GitHub Copilot CLI"
+    provider = "github.copilot"
+    variables = ("COPILOT_HOME",)
+    clean_up = "may delete the event log of an old session and keep its folder"
+
+    def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
+        home = (env.get("COPILOT_HOME") or f"{env['HOME']}/.copilot").rstrip("/")
+        return (Root(f"{home}/session-state"), Root(f"{home}/history-session-state"))
+
+    def claim(self, relative: str) -> Claim | None:
+        folder, _, name = relative.rpartition("/")
+        if not folder:  # before a session had a folder; documents still older are not read
+            return "jsonl" if name.endswith(".jsonl") else None
+        if "/" not in folder and name == "events.jsonl":
+            return "jsonl"
+        if "/" not in folder and name == "workspace.yaml":
+            return "companion"
+        return "ignore"  # plans, checkpoints, locks, and whatever else the agent works with
+
+    def companions(self, uri: str) -> tuple[str, ...]:
+        folder, _, name = uri.rpartition("/")
+        return (f"{folder}/workspace.yaml",) if name == "events.jsonl" else ()
+
+    def reader(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        text: bool = True,
+        companions: Mapping[str, bytes] | None = None,
+    ) -> Reader:
+        from decklog.agents.copilot.reader import CopilotReader
+
+        return CopilotReader(cursor, text=text, companions=companions)
+
+
+AGENT = Copilot()

@@ -1,0 +1,167 @@
+"""``decklog show``"""
+
+from __future__ import annotations
+
+from decklog.cli import deck as decks
+from decklog.cli import figures, output, tables
+from decklog.cli.story import Telling, price, summary, tokens
+from decklog.errors import SourceError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from decklog.hub import Decklog
+    from decklog.model import Session
+
+PARTIAL = ("too_long", "unreadable", "bomb")
+"""Reasons for which a part of a transcript is not shown."""
+
+
+def show(*, sample: bool, argument: str, **values: Any) -> int:
+    """Show one session. Exit 1 when something of it could not be shown."""
+    if values["raw"] and (values["events"] or values["json"]):
+        raise UsageError("--raw goes with neither --events nor --json")
+    with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
+        session = deck.session(argument)
+        if values["raw"]:
+            for record in deck.raw(session.id):
+                output.emit_bytes(record)
+        elif values["events"]:
+            _events(deck, session, values)
+        elif values["json"]:
+            output.struct_object(
+                {
+                    "session": session,
+                    "turns": deck.turns(session.id),
+                    "subagents": _subagents(deck, session),
+                }
+            )
+        else:
+            _pages(deck, session, values)
+        return _left_out(deck, session)
+
+
+def _left_out(deck: Decklog, session: Session) -> int:
+    """1, and a remark, when a part of the transcript could not be shown."""
+    if not session.counts.findings:
+        return 0
+    spans = sum(
+        row["count"]
+        for row in deck.finding_rows()
+        if row["source"] in session.sources and row["reason"] in PARTIAL
+    )
+    if spans:
+        output.note(f"{figures.count(spans, 'part')} not shown; decklog doctor tells why")
+    return int(spans > 0)
+
+
+def _subagents(deck: Decklog, session: Session) -> list[Session]:
+    return [s for s in deck.children(session.id) if s.relation == "subagent"]
+
+
+def _events(deck: Decklog, session: Session, values: dict[str, Any]) -> None:
+    events = deck.events(session.id)
+    if values["json"]:
+        output.struct_array(events)
+        return
+    limit = None if values["full"] else tables.columns() or 200
+    lines = (summary(e, deck.zone) for e in events)
+    output.page(
+        (line if limit is None else tables.cut(line, limit) for line in lines),
+        pager=not values["no_pager"],
+    )
+
+
+def _pages(deck: Decklog, session: Session, values: dict[str, Any]) -> None:
+    telling = Telling(deck.zone, session.cwd, full=bool(values["full"]))
+    lines = list(_header(deck, session))
+    try:
+        for turn, events in deck.story(session.id):
+            lines += ["", *telling.turn(turn, events)]
+    except SourceError:
+        output.page(lines, pager=False)
+        raise
+    lines += _below(deck, session)
+    if values["full"]:
+        lines += _files(deck, session)
+    output.page(lines, pager=not values["no_pager"])
+
+
+def _header(deck: Decklog, s: Session) -> Iterator[str]:
+    yield output.bold(output.one_line(s.title or s.prompt or s.id))
+    for name, text in _facts(deck, s):
+        if text:
+            yield f"  {output.dim(f'{name:<10}')} {output.one_line(text)}"
+
+
+def _facts(deck: Decklog, s: Session) -> Iterator[tuple[str, str]]:
+    c = s.counts
+    yield "session", s.id
+    if s.parent:
+        yield s.relation or "parent", f"of {s.parent}"
+    yield "folder", s.cwd + (f" (branch {s.branch})" if s.branch else "")
+    if s.project != s.cwd:
+        yield "project", s.project
+    yield "model", s.model
+    yield "agent", f"{s.agent} {s.agent_version}".strip()
+    if s.started_at is not None and s.last_at is not None:
+        lasted = figures.span(s.last_at - s.started_at)
+        yield "time", f"{deck.zone.text(s.started_at)} to {deck.zone.text(s.last_at)} ({lasted})"
+    errors = f" ({c.tool_errors} failed)" if c.tool_errors else ""
+    more = [
+        (c.prompts, "prompt"),
+        (c.responses, "response"),
+        (c.files, "file"),
+        (c.compactions, "compaction"),
+        (c.aborts, "interruption"),
+        (c.limits, "usage limit"),
+        (c.subagents, "subagent"),
+    ]
+    told = [figures.count(n, noun) for n, noun in more if n]
+    told.insert(1, figures.count(c.tool_calls, "tool call") + errors)
+    yield "counts", ", ".join(told)
+    yield "tokens", tokens(s.usage)
+    yield "cost", f"{price(s.cost)} (price list of {s.cost.prices_date})"
+    if s.tree_usage != s.usage:
+        yield "in all", f"{tokens(s.tree_usage)}; {price(s.tree_cost)} (with subagents)"
+    for uri in s.sources:
+        yield "source", uri
+    if s.gone:
+        yield "gone", "no source of this session is on disk any more"
+    if c.findings:
+        n = figures.count(c.findings, "place")
+        yield "findings", f"{n} not read as written; decklog doctor tells more"
+
+
+def _below(deck: Decklog, session: Session) -> Iterator[str]:
+    children = deck.children(session.id)
+    for title, found in (
+        ("Subagents", [s for s in children if s.relation == "subagent"]),
+        ("Went on in", [s for s in children if s.relation != "subagent"]),
+    ):
+        if found:
+            yield ""
+            yield output.bold(title)
+            rows = [
+                (
+                    s.id,
+                    s.model,
+                    figures.number(s.tree_usage.output),
+                    figures.money(s.tree_cost.micro_usd),
+                    tables.cut(s.title, 60),
+                )
+                for s in found
+            ]
+            head = ("SESSION", "MODEL", "OUTPUT", "COST", "TITLE")
+            limit = tables.columns()
+            yield from tables.table(head, rows, (2, 3), drop=(1, 2), shrink=(4,), limit=limit)
+
+
+def _files(deck: Decklog, session: Session) -> Iterator[str]:
+    rows = [(f["path"], str(f["reads"]), str(f["writes"])) for f in deck.files(session.id)]
+    if rows:
+        yield ""
+        head = ("FILE", "READS", "WRITES")
+        yield from tables.table(head, rows, (1, 2), front=(0,), limit=tables.columns())
