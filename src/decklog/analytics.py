@@ -7,14 +7,13 @@ from decklog.store.schema import TOKENS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from decklog.zones import Zone
 
 BLOCK_HOURS = 5
 """Length of the windows in which Anthropic counts a subscription's use."""
-
-_SUMS = (*TOKENS, "responses", "unpriced_responses")
 
 
 def report(store: Any, zone: Zone, by: str, where: dict[str, Any]) -> list[dict[str, Any]]:
@@ -24,16 +23,12 @@ def report(store: Any, zone: Zone, by: str, where: dict[str, Any]) -> list[dict[
         return rows
     if by == "blocks":
         return blocks(store, where)
-    if by in ("daily", "weekly", "monthly") and store.get("tz") not in (None, zone.name):
-        daily = _in_zone(store, zone, where)
+    if by in DATES and store.get("tz") not in (None, zone.name):
+        rows = _in_zone(store, zone, by, where)
     else:
-        daily = store.usage("daily" if by in ("daily", "weekly", "monthly") else by,
-                            _days(zone, where))  # fmt: skip
-    if by in ("weekly", "monthly"):
-        return _merged(daily, _week if by == "weekly" else _month)
-    for row in daily:
+        rows = store.usage(by, _days(zone, where))
+    for row in rows:
         row.pop("cache_write_1h", None)
-    rows = daily
     if by == "sessions":
         titles = {r["id"]: r for r in store.sessions({"ids": [r["session"] for r in rows]})}
         for row in rows:
@@ -66,11 +61,12 @@ def _days(zone: Zone, where: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _in_zone(store: Any, zone: Zone, where: dict[str, Any]) -> list[dict[str, Any]]:
-    """Daily rows in a zone other than the store's, from the single facts."""
+def _in_zone(store: Any, zone: Zone, by: str, where: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows by date in a zone other than the store's, from the single facts."""
+    name = DATES[by]
     groups: dict[tuple[str, str, str, str], list[Any]] = {}
     for at, agent, _, provider, model, session, *rest in store.facts(where):
-        key = (zone.day(at), agent, provider, model)
+        key = (name(zone.day(at)), agent, provider, model)
         sums = groups.get(key)
         if sums is None:
             sums = groups[key] = [[0] * len(TOKENS), None, None, [0, 0, 0], set()]
@@ -121,23 +117,8 @@ def _month(day: str) -> str:
     return day[:7]
 
 
-def _merged(daily: list[dict[str, Any]], name: Any) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in daily:
-        key = (name(row["date"]), row["agent"], row["provider"], row["model"])
-        into = groups.get(key)
-        if into is None:
-            groups[key] = {**row, "date": key[0]}
-            continue
-        for column in _SUMS:
-            into[column] += row[column]
-        for column in ("cost_micro_usd", "reported_micro_usd"):
-            if row[column] is not None:
-                into[column] = (into[column] or 0) + row[column]
-        if into["basis"] != row["basis"]:
-            into["basis"] = "mixed"
-        into["sessions"] = max(into["sessions"], row["sessions"])
-    return [groups[k] for k in sorted(groups)]
+DATES: dict[str, Callable[[str], str]] = {"daily": str, "weekly": _week, "monthly": _month}
+"""Reports by date: what a day is called in each."""
 
 
 def blocks(store: Any, where: dict[str, Any]) -> list[dict[str, Any]]:

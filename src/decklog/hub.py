@@ -419,8 +419,17 @@ class Decklog:
 
 
 def is_day(text: str) -> bool:
-    """True for a date as `why` takes it: YYYY-MM-DD."""
-    return len(text) == 10 and text[4] == text[7] == "-" and text.replace("-", "").isdigit()
+    """True for a date as `why` takes it: YYYY-MM-DD. Raises UsageError for one that no calendar
+    has."""
+    if len(text) != 10 or text[4] + text[7] != "--" or not text.replace("-", "").isdigit():
+        return False
+    import datetime
+
+    try:
+        datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"no day {text!r}: {error}", hint="write YYYY-MM-DD") from None
+    return True
 
 
 def rebuild_store(config: Config, progress: Callable[[int, int], None] | None = None) -> Report:

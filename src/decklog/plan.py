@@ -10,6 +10,7 @@ from decklog import agents, sources
 from decklog.agents import Agent
 from decklog.reading import Task, stat_of
 from decklog.sources import Seen
+from decklog.store import REWRITTEN
 
 if TYPE_CHECKING:
     from decklog.sources import File
@@ -22,12 +23,11 @@ class Plan:
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
         self.known = store.known()
-        self.by_inode = {
-            (r[5], r[6]): uri for uri, r in self.known.items() if r[6] and "#" not in uri
-        }
+        files = [(uri, r) for uri, r in self.known.items() if r[6] and REWRITTEN not in uri]
+        files.sort(key=lambda f: -f[1][11])  # the inode of one that is gone may serve again
+        self.by_inode = {(r[5], r[6]): uri for uri, r in files}
         self.met: set[str] = set()
         self.wanted: list[tuple[str, str, str, Any]] = []
-        self.retry = False
         self.present = 0
         self.inodes: set[tuple[int, int]] = set()
 
@@ -68,7 +68,7 @@ class Plan:
             if uri in self.met:
                 if row[11]:
                     back.append(row[0])
-            elif not row[11] and "#rewritten-" not in uri:
+            elif not row[11] and REWRITTEN not in uri:
                 lost.append(row[0])
         if lost:
             self.store.mark_gone(lost, True)
@@ -80,30 +80,24 @@ class Plan:
 
     def _odd(self, a: Agent, seen: Seen, reason: str) -> None:
         self.met.add(seen.path)
-        if seen.path not in self.known:
-            (source,) = self.store.reserve_all([(a.name, seen.path, "other")])
+        row = self.known.get(seen.path)
+        if row is None or row[11]:
             detail = "no rule for this file" if reason == "unrecognized" else "not a regular file"
-            self.store.put_findings([(source, reason, detail)])
+            self.store.note(a.name, seen.path, "other", reason, detail)
 
     def _file(self, a: Agent, seen: Seen, kind: str) -> None:
         if (seen.device, seen.inode) in self.inodes:
             return  # a hard link or a link to a file that was met already
         self.inodes.add((seen.device, seen.inode))
-        if kind == "jsonl" and seen.path.endswith(".zst") and os.path.exists(seen.path[:-4]):
-            self.met.add(seen.path)
-            return  # the plain twin is read
         self.met.add(seen.path)
         self.present += 1
         row = self.known.get(seen.path)
         stat = (seen.size, seen.mtime_ns, seen.device, seen.inode)
         if row is None:
-            row = self._moved(seen)
+            row = self._moved(seen, stat, kind)
         if row is not None and row[3:7] == stat:
             return
-        if seen.size == 0 and row is None:
-            self._want(a, seen.path, kind, stat, 0, 0, b"", b"")
-            return
-        if row is None or kind != "jsonl" or seen.path.endswith(".zst"):
+        if row is None or not _grows(seen.path, kind):
             if row is not None and row[7]:
                 self.store.forget(row[0])
             self._want(a, seen.path, kind, stat, 0, 0, b"", b"")
@@ -111,19 +105,23 @@ class Plan:
             self._want(a, seen.path, kind, stat, row[7], row[8], row[9],
                        self.store.state(row[0]))  # fmt: skip
         else:
-            self.store.retire(row[0])
+            self.store.retire(row[0], seen.path)
             self._want(a, seen.path, kind, stat, 0, 0, b"", b"")
 
-    def _moved(self, seen: Seen) -> Any:
-        """The row of a source that was renamed to this path, if its bytes are the same."""
+    def _moved(self, seen: Seen, stat: tuple[int, int, int, int], kind: str) -> Any:
+        """The row of a source that was renamed to this path, if its bytes are the same.
+
+        Of the names of one file (hard links, links) the first on the walk stands.
+        """
         uri = self.by_inode.get((seen.device, seen.inode))
-        if uri is None or os.path.exists(uri):
+        if uri is None:
             return None
         row = self.known[uri]
-        if seen.size < row[7] or not self._appended(seen, row):
+        if row[3:7] != stat and not (_grows(seen.path, kind) and self._appended(seen, row)):
             return None
         self.store.move(row[0], seen.path)
-        self.met.add(uri)
+        del self.known[uri]
+        self.known[seen.path] = row
         return row
 
     def _appended(self, seen: Seen, row: Any) -> bool:
@@ -171,26 +169,23 @@ class Plan:
         wal = stat_of(seen.path + "-wal")
         stat = (seen.size + wal[0], max(seen.mtime_ns, wal[1]), seen.device, seen.inode)
         row = self.known.get(seen.path)
-        if row is not None and row[3:7] == stat:
-            prefix = f"{seen.path}#"
-            self.met |= {u for u in self.known if u.startswith(prefix)}
+        documents = {u: r for u, r in self.known.items() if u.startswith(f"{seen.path}#")}
+        # A document without version was to be read when the sync before this one was stopped.
+        if row is not None and row[3:7] == stat and all(r[10] for r in documents.values()):
+            self.met |= documents.keys()
             return
         from decklog import databases
 
         try:
             found = databases.versions(seen.path, a)
         except (databases.Unreadable, databases.UnknownSchema) as error:
-            self._trouble(a, seen.path, error)
+            self.met |= documents.keys()
+            self.store.note(a.name, seen.path, "sqlite", "unreadable", str(error))
             return
         self._documents(
             a, seen.path, "sqlite", {d: (v, (0, stat[1], 0, 0), ()) for d, v in found.items()}
         )
         self._want(a, seen.path, "sqlite", stat, 0, 0, b"", b"", "anchor")
-
-    def _trouble(self, a: Agent, path: str, error: Exception) -> None:
-        self.retry = True
-        (source,) = self.store.reserve_all([(a.name, path, "other")])
-        self.store.put_findings([(source, "unreadable", str(error))])
 
     def _folder(self, a: Agent, root: str, files: Mapping[str, Seen]) -> None:
         self.present += 1
@@ -202,3 +197,8 @@ class Plan:
             stat = (sum(s.size for s in seen), max(s.mtime_ns for s in seen), 0, 0)
             versions[document] = (version, stat, tuple(relatives))
         self._documents(a, root, "dir", versions)
+
+
+def _grows(path: str, kind: str) -> bool:
+    """True for files that are appended to, so that what was read of them stays where it was."""
+    return kind == "jsonl" and not path.endswith(".zst")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,6 +14,10 @@ from decklog.store.rows import Batch, Rows
 
 ROWS_PER_BATCH = 4_000
 """A source is committed in steps of about so many rows, each with its cursor."""
+
+
+TRY_AGAIN = (-1, 0, 0, 0)
+"""Size, time and place of a source that has to be read although it did not change."""
 
 
 class Task(NamedTuple):
@@ -38,21 +43,37 @@ class Task(NamedTuple):
 
 
 def batches(task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
-    """Read one source from its cursor to its end, as batches to be committed in order."""
+    """Read one source from its cursor to its end, as batches to be committed in order.
+
+    What fails, fails for this source alone: it gets a finding, and is tried again from its last
+    batch on.
+    """
     a = agents.get(task.agent)
+    last: Task | Batch = task
     try:
-        if task.kind == "jsonl":
-            yield from _lines(a, task, day)
-        elif task.version != "anchor":
-            yield from _document(a, task, day)
-        else:
-            yield _rows(a, task, day, {}).batch(task.stat, 1, 0, b"", b"", task.version)
-    except (OSError, sources.Bomb, databases.Unreadable) as error:
+        for last in _batches(a, task, day):
+            yield last
+    except Exception as error:  # also of a reader that breaks its contract
         rows = _rows(a, task, day, {})
         reason = "bomb" if isinstance(error, sources.Bomb) else "unreadable"
-        rows.finding(reason, str(error), Ref(task.uri))
-        # size -1: looked at again on the next sync
-        yield rows.batch((-1, 0, 0, 0), task.offset, task.line, task.check, task.state)
+        rows.finding(reason, _what(error), Ref(task.uri))
+        yield rows.batch(TRY_AGAIN, last.offset, last.line, last.check, last.state)
+
+
+def _what(error: Exception) -> str:
+    """What failed; of errors in code the place, for their text may be that of a transcript."""
+    if isinstance(error, OSError | sources.Bomb | databases.Unreadable):
+        return str(error)
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {os.path.basename(at.filename)}, line {at.lineno}"
+
+
+def _batches(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
+    if task.kind == "jsonl":
+        return _lines(a, task, day)
+    if task.version != "anchor":
+        return _document(a, task, day)
+    return iter([_rows(a, task, day, {}).batch(task.stat, 1, 0, b"", b"", task.version)])
 
 
 def _rows(a: Agent, task: Task, day: Callable[[int], str], facts: Any) -> Rows:
@@ -69,21 +90,20 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
     for chunk in sources.chunks(uri, task.offset):
         if chunk.continued:
             line -= 1
-        for offset, data in chunk.lines:
+        at = chunk.start
+        for record in chunk.records:
+            length = len(record)
             line += 1
-            add(feed(data, Ref(uri, offset, len(data), line)))
-            if len(rows) >= ROWS_PER_BATCH:
-                end = offset + len(data) + 1
-                if end < chunk.end:
-                    stat = (-1, *task.stat[1:])
-                    yield rows.batch(stat, end, line, chunk.check(end), reader.state())
-        for start, length in chunk.skipped:
+            add(feed(record, Ref(uri, at, length, line)))
+            at += length + 1
+        if chunk.skipped:
             line += 1
-            place = Ref(uri, start, length, line)
-            rows.finding("too_long", f"line of {length} bytes skipped", place)
-        end, check = chunk.end, chunk.check(chunk.end)
-    size = task.stat[0]
-    yield rows.batch((size, *task.stat[1:]), end, line, check, reader.state(), task.version)
+            place = Ref(uri, chunk.start, chunk.skipped, line)
+            rows.finding("too_long", f"line of {chunk.skipped} bytes skipped", place)
+        end, check = chunk.end, chunk.check
+        if len(rows) >= ROWS_PER_BATCH:
+            yield rows.batch((-1, *task.stat[1:]), end, line, check, reader.state())
+    yield rows.batch(task.stat, end, line, check, reader.state(), task.version)
 
 
 def companions(a: Agent, uri: str) -> dict[str, bytes]:

@@ -176,55 +176,58 @@ def read_small(path: str) -> bytes | None:
 
 
 class Chunk:
-    """Complete lines from one read."""
+    """Complete records from one read."""
 
-    __slots__ = ("_before", "_block", "_start", "continued", "end", "lines", "skipped")
+    __slots__ = ("_before", "_block", "continued", "end", "records", "skipped", "start")
 
     def __init__(
         self,
-        lines: list[tuple[int, bytes]],
         start: int,
         block: bytes,
         before: bytes,
-        skipped: list[tuple[int, int]],
         *,
+        records: list[bytes] | None = None,
+        skipped: int = 0,
         continued: bool = False,
     ) -> None:
-        self.lines = lines
-        """(offset, bytes without newline) of each."""
-        self._start, self._block, self._before = start, block, before
-        self.end = start + len(block)
-        """Offset just past the last line."""
+        self.start = start
+        """Offset of the first record."""
+        self._block, self._before = block, before
+        self.records = records or []
+        """Records without their newlines, one after the other."""
         self.skipped = skipped
-        """(offset, length) of lines over MAX_LINE."""
+        """Length of the one line over MAX_LINE that this chunk stands for; it has no records."""
+        self.end = start + (skipped + 1 if skipped else len(block))
+        """Offset just past the last record."""
         self.continued = continued
-        """True when the first line goes on where an earlier read took a record without newline."""
+        """True when the first record goes on a line of which an earlier read took a part."""
 
-    def check(self, end: int) -> bytes:
-        """Hash of the bytes before ``end``, a place in or at the end of this chunk."""
-        n = end - self._start
-        return check_hash(self._block[max(0, n - CHECK) : n] if n >= CHECK
-                          else self._before + self._block[:n])  # fmt: skip
+    @property
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """(offset, record) of each."""
+        at = self.start
+        for record in self.records:
+            yield at, record
+            at += len(record) + 1
+
+    @property
+    def check(self) -> bytes:
+        """Hash of the bytes before the end."""
+        return check_hash(self._block if len(self._block) >= CHECK else self._before + self._block)
 
 
-def chunks(path: str, offset: int, fd: int | None = None) -> Iterator[Chunk]:
+def chunks(path: str, offset: int) -> Iterator[Chunk]:
     """Read forward from ``offset`` in bounded pieces that end just past a complete record.
 
     A last line without newline is given out only when it is a whole JSON object; otherwise it
-    is left for a later read. Lines over MAX_LINE come back as ``skipped`` spans.
+    is left for a later read. A line over MAX_LINE is a chunk of its own, without its bytes.
     """
-    own = fd is None
-    descriptor = open_regular(path) if fd is None else fd
+    fd = open_regular(path)
     try:
-        read = (
-            _unpacked(descriptor, path)
-            if path.endswith(".zst")
-            else lambda at, n: os.pread(descriptor, n, at)
-        )
+        read = _unpacked(fd, path) if path.endswith(".zst") else lambda at, n: os.pread(fd, n, at)
         yield from _pieces(read, offset)
     finally:
-        if own:
-            os.close(descriptor)
+        os.close(fd)
 
 
 def _pieces(read: Reading, offset: int) -> Iterator[Chunk]:
@@ -238,50 +241,46 @@ def _pieces(read: Reading, offset: int) -> Iterator[Chunk]:
         block = held + data if held else data
         if not data:
             if block and _whole(block):
-                yield Chunk([(at, block)], at, block, tail, [], continued=continued)
+                yield Chunk(at, block, tail, records=[block], continued=continued)
             return
         end = block.rfind(b"\n") + 1
         if not end:
             held = block
             if len(held) > MAX_LINE:
-                past, skipped, tail = _skip(read, at, at + len(held), held[-CHECK:])
+                length, tail = _skip(read, at, at + len(held), held[-CHECK:])
                 held = block = b""
-                if skipped is None:
+                if length is None:
                     return
-                at = past
-                yield Chunk([], at, b"", tail, [skipped], continued=continued)
+                yield Chunk(at, tail, b"", skipped=length, continued=continued)
                 continued = False
+                at += length + 1
             continue
-        lines = []
-        start = 0
-        find = block.find
-        while start < end:
-            stop = find(b"\n", start)
-            lines.append((at + start, block[start:stop]))
-            start = stop + 1
-        skipped_lines = [(o, len(x)) for o, x in lines if len(x) > MAX_LINE]
-        if skipped_lines:
-            lines = [(o, x) for o, x in lines if len(x) <= MAX_LINE]
         held = block[end:]
         done = block[:end]
-        yield Chunk(lines, at, done, tail, skipped_lines, continued=continued)
+        if end > MAX_LINE and (first := done.find(b"\n")) > MAX_LINE:
+            # only the first line of a block can be so long: the rest was read in one go
+            yield Chunk(at, done[: first + 1], tail, skipped=first, continued=continued)
+            continued = False
+            at += first + 1
+            tail, done = done[first + 1 - CHECK : first + 1], done[first + 1 :]
+            if not done:
+                continue
+        yield Chunk(at, done, tail, records=done[:-1].split(b"\n"), continued=continued)
         continued = False
-        tail = done[-CHECK:] if end >= CHECK else (tail + done)[-CHECK:]
-        at += end
+        tail = done[-CHECK:] if len(done) >= CHECK else (tail + done)[-CHECK:]
+        at += len(done)
 
 
-def _skip(
-    read: Reading, start: int, at: int, tail: bytes
-) -> tuple[int, tuple[int, int] | None, bytes]:
-    """Go on to the end of an over-long line: (place after it, its span, the bytes before)."""
+def _skip(read: Reading, start: int, at: int, tail: bytes) -> tuple[int | None, bytes]:
+    """Go on to the end of an over-long line: its length and the bytes before its end; None for
+    the length when there is no end yet."""
     while True:
         data = read(at, CHUNK)
         if not data:
-            return start, None, b""
+            return None, b""
         n = data.find(b"\n")
         if n >= 0:
-            tail = (tail + data[: n + 1])[-CHECK:]
-            return at + n + 1, (start, at + n - start), tail
+            return at + n - start, (tail + data[: n + 1])[-CHECK:]
         tail = (tail + data)[-CHECK:]
         at += len(data)
 
@@ -313,14 +312,20 @@ def _unpacked(fd: int, path: str) -> Reading:
     )
     position = 0
 
+    def unpack(n: int) -> bytes:
+        try:
+            return stream.read(n)
+        except zstandard.ZstdError as error:
+            raise OSError(f"{path}: {error}") from None
+
     def read(at: int, n: int) -> bytes:
         nonlocal position
         while position < at:
-            got = len(stream.read(min(CHUNK, at - position)))
+            got = len(unpack(min(CHUNK, at - position)))
             if not got:
                 return b""
             position += got
-        data = stream.read(n)
+        data = unpack(n)
         position += len(data)
         if position > MAX_UNPACKED or (position > 64 << 20 and position > size * MAX_RATIO):
             raise Bomb(f"{path} unpacks to more than {position >> 20} MiB")

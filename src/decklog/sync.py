@@ -83,6 +83,8 @@ def run(
             store.redate(tz, day)
         if store.get("prices_date") not in (None, pricing.prices_date()):
             store.reprice(_price, pricing.prices_date())
+        # before the first row: a sync that is stopped leaves rows of this zone and these prices
+        store.put_all({"tz": tz, "prices_date": pricing.prices_date()})
         files, mark = seen or sources.survey(r[1:] for r in look.roots)
         plan = Plan(store)
         for (name, path, _, _), found in zip(look.roots, files, strict=True):
@@ -92,8 +94,8 @@ def run(
         sessions = store.link()
         problems = store.partial()
         store.put_all({
-            "fingerprint": mark, "tz": tz, "prices_date": pricing.prices_date(),
-            "problems": str(problems), "retry": str(int(plan.retry or store.unfinished())),
+            "fingerprint": mark,
+            "problems": str(problems), "retry": str(int(store.unfinished())),
         })  # fmt: skip
     return Report(plan.present, read, size, lines, sessions, problems)
 
@@ -124,7 +126,7 @@ def _read_all(
     pending = size = lines = 0
     for b in stream:
         group.append(b)
-        pending += len(b.events) + len(b.usage)
+        pending += sum(map(len, (b.usage, b.calls, b.touched, b.prompts)))
         offset, line = started[b.source]
         size += max(0, b.offset - offset)
         lines += b.line - line

@@ -79,7 +79,7 @@ def observe(agent: Agent, home: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any, home: Path) -> dict[str, Any]:
-    defaults = msgspec.to_builtins(type(value)())
+    defaults = json.loads(msgspec.json.encode(type(value)()))
     raw = json.loads(msgspec.json.encode(value))
     return {
         k: _short(v, home) for k, v in raw.items() if v != defaults.get(k) and k not in ("ref",)
@@ -103,7 +103,7 @@ _BODIES = ("content", "output", "error", "input", "data", "raw", "result", "summ
 
 def _bare(event: Event) -> Any:
     """An event without its bodies, which a reader may leave out when no text is wanted."""
-    plain = msgspec.to_builtins(event)
+    plain = json.loads(msgspec.json.encode(event))
     return {k: v for k, v in plain.items() if k not in _BODIES}
 
 

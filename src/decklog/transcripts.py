@@ -97,9 +97,9 @@ def _read(a: Agent, uri: str, kind: str, parts: Iterable[str] = ()) -> Iterator[
                 for event in reader.feed(data, ref):
                     session = event.session
                     yield event
-            for offset, length in chunk.skipped:
+            if chunk.skipped:
                 line += 1
-                yield _too_long(a, session, Ref(uri, offset, length, line))
+                yield _too_long(a, session, Ref(uri, chunk.start, chunk.skipped, line))
 
 
 def _too_long(a: Agent, session: str, ref: Ref) -> Event:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import marshal
 import os
 import selectors
@@ -40,13 +42,14 @@ def parallel(tasks: list[Any], day: Callable[[int], str], jobs: int) -> Iterator
     children: dict[int, int] = {}
     for share in shares(tasks, jobs):
         reading, writing = os.pipe()
+        _widen(writing)
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                os.close(reading)
-                for fd in children:
-                    os.close(fd)
+                # Above all the store's lock: it would outlive the caller with us.
+                os.closerange(3, writing)
+                os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
                 for task in share:
                     for batch in batches(task, day):
                         _send(writing, batch)
@@ -69,6 +72,13 @@ def parallel(tasks: list[Any], day: Callable[[int], str], jobs: int) -> Iterator
             os.close(fd)
             os.waitpid(pid, 0)
         selector.close()
+
+
+def _widen(pipe: int) -> None:
+    """Room for some batches, so that reading goes on while the caller writes to the store."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+        with contextlib.suppress(OSError):  # over the system's limit: slower, not wrong
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
 
 
 def _send(fd: int, batch: Batch) -> None:

@@ -64,15 +64,15 @@ def sane_ms(value: object) -> int | None:
 
 # --- texts ------------------------------------------------------------------------------------
 
-_spaces = re.compile(r"\s+")
-
 
 def clean(text: str, limit: int = PROMPT_LENGTH) -> str:
     """One line of text: white space collapsed, a ``<session>`` wrapper dropped, cut short."""
-    text = _spaces.sub(" ", text[: limit * 20]).strip()
-    if text.startswith("<session>") and text.endswith("</session>"):
-        text = text[9:-10].strip()
-    return text[:limit]
+    line = " ".join(text[: limit * 2].split())  # nearly always enough
+    if len(line) < limit < len(text) or line.startswith("<session>"):
+        line = " ".join(text[: limit * 20].split())
+        if line.startswith("<session>") and line.endswith("</session>"):
+            line = line[9:-10].strip()
+    return line[:limit]
 
 
 def short_id(native: str) -> str:
@@ -128,7 +128,7 @@ _TOOL_KINDS: dict[str, ToolKind] = {
 _words = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _BY_WORD: tuple[tuple[ToolKind, frozenset[str]], ...] = (
     ("notebook", frozenset({"notebook"})),
-    ("shell", frozenset({"bash", "shell", "exec", "terminal"})),
+    ("shell", frozenset({"bash", "shell", "powershell", "exec", "terminal"})),
     ("sub_agent", frozenset({"agent", "subagent"})),
     ("web", frozenset({"web", "fetch", "http", "browser"})),
     ("file_read", frozenset({"read", "view", "cat"})),

@@ -22,7 +22,9 @@ PARTIAL = ("too_long", "unreadable", "bomb")
 def show(*, sample: bool, argument: str, **values: Any) -> int:
     """Show one session. Exit 1 when something of it could not be shown."""
     if values["raw"] and (values["events"] or values["json"]):
-        raise UsageError("--raw goes with neither --events nor --json")
+        raise UsageError(
+            "--raw goes with neither --events nor --json", hint=f"decklog show {argument} --raw"
+        )
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
         session = deck.session(argument)
         if values["raw"]:

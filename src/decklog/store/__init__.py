@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import os
 
+REWRITTEN = "#rewritten-"
+"""Mark in the uri of what was read of a file before it was rewritten; a number follows."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,8 +46,11 @@ if TYPE_CHECKING:
         def forget(self, source: int) -> None:
             """Drop all rows read from a source and rewind its cursor."""
 
-        def retire(self, source: int) -> None:
+        def retire(self, source: int, uri: str) -> None:
             """Keep what was read of a source whose file was rewritten, under another uri."""
+
+        def note(self, agent: str, uri: str, kind: str, reason: str, detail: str) -> None:
+            """A finding about a whole file, in place of what was noted of it before."""
 
         def mark_gone(self, sources: Iterable[int], gone: bool) -> None: ...
         def move(self, source: int, uri: str) -> None: ...

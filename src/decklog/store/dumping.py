@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from decklog.store.events import unpack
 from decklog.store.schema import TOKENS
+
+_EVENTS = """select s.uri, e.first, e.events, e.body from event e
+    join source s on s.id = e.source order by s.uri, e.first"""
 
 
 def dump(db: Any) -> Iterator[str]:
     """Every row of every table, one a line, without ids that depend on the order of reading."""
+    for uri, first, n, body in db.execute(_EVENTS):
+        for event in unpack(first, n, body):
+            yield f"event\t{uri!r}\t" + "\t".join(map(repr, event))
     for table, sql in _DUMP:
         for r in db.execute(sql):
             yield f"{table}\t" + "\t".join(_canonical(v) for v in r)
@@ -34,11 +41,6 @@ _DUMP: tuple[tuple[str, str], ...] = (
         p.prompt, p.model, p.agent_version, p.opened_at, p.started_at, p.ended_at, p.last_at,
         p.first_uid, p.prompts, p.messages, p.compactions, p.aborts, p.limits, p.completeness,
         p.superseded from part p join source s on s.id = p.source order by s.uri, p.session""",
-    ),
-    (
-        "event",
-        """select s.uri, x.seq, x.part, x.at, x.kind, x.offset, x.length from event x
-        join source s on s.id = x.source order by s.uri, x.seq""",
     ),
     (
         "usage",

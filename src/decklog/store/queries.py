@@ -88,7 +88,7 @@ class Reading:
         return [dict(zip(names, (*r[:2], _text(r[2]), *r[3:]), strict=True)) for r in rows]
 
     def usage(self, by: str, where: dict[str, Any]) -> list[dict[str, Any]]:
-        """Sums of the counted facts by ``daily``, ``models``, ``projects`` or ``sessions``.
+        """Sums of the counted facts: ``daily weekly monthly models projects sessions agents``.
 
         ``where``: agents, projects, models, since_day, until_day (exclusive), root.
         """
@@ -339,7 +339,7 @@ def _basis_case(prefix: str) -> str:
 
 def _usage_query(by: str, where: dict[str, Any]) -> tuple[str, list[Any]]:
     keys = _BY[by]
-    conditions = ["d.day <> ''" if by == "daily" else "1"]
+    conditions = ["d.day <> ''" if "date" in keys else "1"]
     values: list[Any] = []
     _among(where, conditions, values)
     if where.get("models"):
@@ -472,9 +472,12 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
+_SERIES = {"agent": "s.agent", "provider": "d.provider", "model": "d.model"}
 _BY: dict[str, dict[str, str]] = {
-    "daily": {"date": "d.day", "agent": "s.agent", "provider": "d.provider", "model": "d.model"},
-    "models": {"agent": "s.agent", "provider": "d.provider", "model": "d.model"},
+    "daily": {"date": "d.day", **_SERIES},
+    "weekly": {"date": "strftime('%G-W%V', d.day)", **_SERIES},  # ISO weeks
+    "monthly": {"date": "substr(d.day, 1, 7)", **_SERIES},
+    "models": _SERIES,
     "projects": {"project": "s.project"},
     "sessions": {"session": "s.root"},
     "agents": {"agent": "s.agent"},

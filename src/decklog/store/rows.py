@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import astuple
+
 from decklog.agents._shared import clean, is_noise
 from decklog.model import (
     Event,
@@ -16,6 +18,7 @@ from decklog.model import (
     UsageReported,
     UserMessage,
 )
+from decklog.store.events import NOWHEN, pack
 
 KINDS: dict[str, int] = {
     name: number
@@ -73,9 +76,6 @@ class Batch(NamedTuple):
     findings: list[tuple[Any, ...]]
 
 
-PART_FIELDS = Facts.__struct_fields__
-
-
 class Rows:
     """Collects the rows of one source between two commits."""
 
@@ -103,8 +103,11 @@ class Rows:
         return self.ordinals.get(session, 0)
 
     def clear(self) -> None:
-        self.events: list[tuple[Any, ...]] = []
-        self.usage: dict[str, tuple[Any, ...]] = {}
+        self.events: list[tuple[int, int, int, int, int]] = []
+        self.last = 0
+        """Sequence number of the last event."""
+        self.usage: dict[str, list[Any]] = {}
+        """Of each response the record that stands, its part, and how many there are."""
         self.calls: dict[str, list[Any]] = {}
         self.results: list[tuple[Any, ...]] = []
         self.touched: dict[tuple[int, str], list[Any]] = {}
@@ -116,16 +119,23 @@ class Rows:
 
     def add(self, events: Sequence[Any]) -> None:
         """Take the rows of some events (any of `decklog.model.Event`)."""
-        source = self.source
+        source, ordinals, push = self.source, self.ordinals, self.events.append
         for e in events:
-            part = self.ordinals.get(e.session)
+            session, ref = e.session, e.ref
+            part = ordinals.get(session)
             if part is None:
-                part = self._part(e.session)
+                part = self._part(session)
             kind = type(e)
-            ref = e.ref
-            self.events.append((source, e.seq, part, e.at, _CODES[kind], ref.offset, ref.length))
+            at = e.at
+            push((NOWHEN if at is None else at, ref.offset, ref.length, part, _CODES[kind]))
             if kind is UsageReported:
-                self._usage(e, part)
+                known = self.usage.get(e.key)
+                if known is None:
+                    self.usage[e.key] = [e, part, 1]
+                else:
+                    known[2] += 1
+                    if _stands(e, known[0]):
+                        known[:2] = e, part
             elif kind is ToolCalled:
                 self._call(e, part)
             elif kind is ToolReturned:
@@ -137,19 +147,16 @@ class Rows:
                     self.prompts.append(row)
             elif kind is ParseWarning:
                 self.finding(e.reason, e.message, ref)
+        if events:
+            self.last = events[-1].seq
 
-    def _usage(self, e: UsageReported, part: int) -> None:
+    def _packed(self) -> list[tuple[Any, ...]]:
+        n = len(self.events)
+        return [(self.source, self.last - n + 1, n, pack(self.events))] if n else []
+
+    def _usage(self, e: UsageReported, part: int, records: int) -> tuple[Any, ...]:
         u, at, ref = e.usage, e.at, e.ref
-        before = self.usage.get(e.key)
-        records = 1
-        if before is not None:
-            records = before[-1] + 1
-            # the same rule as the store's, for records of two batches: see its upsert
-            rank, output = before[15], before[11]
-            if not (e.rank > rank or e.rank == 0 or (e.rank == rank and u.output >= output)):
-                self.usage[e.key] = (*before[:-1], records)
-                return
-        self.usage[e.key] = (
+        return (
             self.source, e.key, part, at, "" if at is None else self.day(at), e.provider, e.model,
             u.input, u.cache_read, u.cache_write, u.cache_write_1h, u.output, u.reasoning,
             self.price(e.provider, e.model, u, at), e.reported_micro_usd, e.rank, e.inherits,
@@ -178,18 +185,18 @@ class Rows:
             ]
             call[10], call[13], call[14] = ok, e.ref.offset, e.ref.length
         else:  # its call came in an earlier batch
-            row = (ok, e.at, e.duration_ms, e.child, e.ref.offset, e.ref.length)
-            self.results.append((*row, self.source, e.tool_id))
+            row = (ok, e.at, e.duration_ms, e.child or None, e.ref.offset, e.ref.length)
+            self.results.append((*row, self.source, e.tool_id, e.seq))
         if e.paths:
             self._touch(e.paths, part, e.at, True)
 
     def _touch(self, paths: tuple[str, ...], part: int, at: int | None, wrote: bool) -> None:
         for path in paths:
-            if is_noise(path):
-                continue
             path = path[:4096]
             row = self.touched.get((part, path))
             if row is None:
+                if is_noise(path):
+                    continue
                 row = self.touched[part, path] = [self.source, part, path, 0, 0, at, at]
             row[4 if wrote else 3] += 1
             if at is not None:
@@ -214,15 +221,24 @@ class Rows:
         prefix = f"{self.agent}:"
         parts = []
         for part, (native, f) in enumerate(self.facts.items()):
-            values = tuple(getattr(f, name) for name in PART_FIELDS)
-            parts.append((self.source, part, prefix + native, *values))
+            parts.append((self.source, part, prefix + native, *astuple(f)))
         made = Batch(
-            self.source, stat, offset, line, check, state, version, parts, self.events,
-            list(self.usage.values()), list(self.calls.values()), self.results,
+            self.source, stat, offset, line, check, state, version, parts, self._packed(),
+            [self._usage(*u) for u in self.usage.values()], list(self.calls.values()), self.results,
             list(self.touched.values()), self.prompts, self.findings,
         )  # fmt: skip
         self.clear()
         return made
+
+
+def _stands(e: UsageReported, before: UsageReported) -> bool:
+    """True when a record of a response takes the place of an earlier one: the same rule as the
+    store's, for records of two batches (see its upsert)."""
+    return (
+        e.rank > before.rank
+        or e.rank == 0
+        or (e.rank == before.rank and e.usage.output >= before.usage.output)
+    )
 
 
 _CODES: dict[type, int] = {}

@@ -35,9 +35,8 @@ create index part_session on part(session);
 create index part_parent on part(parent) where parent <> '';
 
 create table event(
-    source integer not null, seq integer not null, part integer not null, at integer,
-    kind integer not null, offset integer not null, length integer not null,
-    primary key(source, seq)) without rowid;
+    source integer not null, first integer not null, events integer not null, body blob not null,
+    primary key(source, first)) without rowid;
 
 create table usage(
     source integer not null, key text not null, part integer not null, at integer,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import apsw
 
 from decklog.errors import StoreBusy, StoreCorrupt, StoreError, StoreTooNew
-from decklog.store import queries
+from decklog.store import REWRITTEN, queries
 from decklog.store.schema import LATE_INDEXES, SCHEMA, TOKENS, VERSION
 
 TYPE_CHECKING = False
@@ -25,6 +25,35 @@ LOCK = "write.lock"
 BUSY_MS = 5_000
 
 
+class Connection(apsw.Connection):
+    """A connection whose failures have the words of `decklog.errors`."""
+
+    def execute(self, *args: Any, **named: Any) -> Any:
+        try:
+            return super().execute(*args, **named)
+        except apsw.Error as error:
+            raise _failure(self.filename, error) from None
+
+    def executemany(self, *args: Any, **named: Any) -> Any:
+        try:
+            return super().executemany(*args, **named)
+        except apsw.Error as error:
+            raise _failure(self.filename, error) from None
+
+
+def _failure(path: str, error: apsw.Error) -> Exception:
+    """What is wrong with the file or its disk as a StoreError; our own mistakes as they are."""
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return StoreCorrupt(f"{path}: {error}")
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return StoreBusy(f"{path}: {error}", hint="another program has it open; try again")
+    if isinstance(error, apsw.FullError | apsw.IOError | apsw.ReadOnlyError | apsw.CantOpenError):
+        return StoreError(
+            f"{path}: {error}", hint="check space and permissions, or set DECKLOG_HOME; then sync"
+        )
+    return error
+
+
 class SqliteStore(queries.Reading):
     """See `decklog.store.Store`."""
 
@@ -34,17 +63,11 @@ class SqliteStore(queries.Reading):
         self.lock = -1
         old = os.umask(0o077)
         try:
-            self.db = apsw.Connection(self.path)
+            self.db = Connection(self.path)
             self.db.set_busy_timeout(BUSY_MS)
             self._prepare()
-        except apsw.NotADBError:
-            raise StoreCorrupt(f"{self.path} is not a database") from None
-        except apsw.CorruptError as error:
-            raise StoreCorrupt(f"{self.path}: {error}") from None
-        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError, apsw.FullError) as error:
-            raise StoreError(
-                f"{self.path}: {error}", hint="check space and permissions, or set DECKLOG_HOME"
-            ) from None
+        except apsw.Error as error:
+            raise _failure(self.path, error) from None
         finally:
             os.umask(old)
 
@@ -78,7 +101,13 @@ class SqliteStore(queries.Reading):
         if self.lock >= 0:
             yield
             return
-        fd = os.open(os.path.join(self.folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.path.join(self.folder, LOCK)
+        try:
+            fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"{lock}: {error.strerror}", hint="set DECKLOG_HOME to a folder you can write"
+            ) from None
         until = time.monotonic() + wait
         pause = 0.005
         while True:
@@ -104,23 +133,15 @@ class SqliteStore(queries.Reading):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """One short transaction; failures of the disk come out as StoreError, nothing changed."""
+        """One short transaction: all of it, or nothing when anything fails."""
+        self.db.execute("begin immediate")
         try:
-            self.db.execute("begin immediate")
-            try:
-                yield
-            except BaseException:
-                self.db.execute("rollback")
-                raise
+            yield
             self.db.execute("commit")
-        except apsw.CorruptError as error:
-            raise StoreCorrupt(f"{self.path}: {error}") from None
-        except (apsw.FullError, apsw.IOError, apsw.ReadOnlyError) as error:
-            if self.db.in_transaction:
+        except BaseException:
+            if self.db.in_transaction:  # some failures have rolled back already
                 self.db.execute("rollback")
-            raise StoreError(
-                f"{self.path}: {error}", hint="free some space, then run decklog sync again"
-            ) from None
+            raise
 
     def known(self) -> dict[str, SourceRow]:
         rows = self.db.execute(
@@ -133,19 +154,25 @@ class SqliteStore(queries.Reading):
         row = self.db.execute("select state from source where id = ?", (source,)).fetchone()
         return row[0] if row else b""
 
-    def reserve(self, agent: str, uri: str, kind: str) -> int:
-        found = self.db.execute("select id from source where uri = ?", (_uri(uri),)).fetchone()
-        if found:
-            return int(found[0])
-        self.db.execute(
-            "insert into source(agent, uri, kind) values(?, ?, ?)", (agent, _uri(uri), kind)
-        )
-        return int(self.db.last_insert_rowid())
-
     def reserve_all(self, wanted: Iterable[tuple[str, str, str]]) -> list[int]:
-        """`reserve` for many (agent, uri, kind) in one transaction."""
         with self._transaction():
-            return [self.reserve(*w) for w in wanted]
+            self._begun()
+            return [self._reserve(*w) for w in wanted]
+
+    def _reserve(self, agent: str, uri: str, kind: str) -> int:
+        row = self.db.execute(
+            """insert into source(agent, uri, kind) values(?, ?, ?) on conflict(uri) do update
+            set agent = excluded.agent, kind = excluded.kind returning id""",
+            (agent, _uri(uri), kind),
+        ).fetchone()
+        return int(row[0])
+
+    def note(self, agent: str, uri: str, kind: str, reason: str, detail: str) -> None:
+        """A finding about a whole file, in place of what was noted of it before."""
+        with self._transaction():
+            source = self._reserve(agent, uri, kind)
+            self.db.execute(_TROUBLE_OVER, (source,))
+            self.db.execute(_FINDING, (source, reason, detail, 0, 0, 0, 0))
 
     def apply(self, batches: Sequence[Batch]) -> None:
         with self._transaction():
@@ -160,9 +187,8 @@ class SqliteStore(queries.Reading):
                     (size, mtime_ns, device, inode, b.offset, b.line, b.check, b.state,
                      b.version, b.source),
                 )  # fmt: skip
-            # what was read to its end is over its earlier trouble
-            whole = [(b.source,) for b in batches if b.stat[0] >= 0]
-            self.db.executemany(_TROUBLE_OVER, whole)
+            # earlier trouble with a source is over, or told again
+            self.db.executemany(_TROUBLE_OVER, ((b.source,) for b in batches))
             self.db.executemany(_FINDING, (r for b in batches for r in b.findings))
             dirty = {p[2] for b in batches for p in b.parts}
             self.db.executemany("insert or ignore into dirty values(?)", ((d,) for d in dirty))
@@ -170,6 +196,8 @@ class SqliteStore(queries.Reading):
     def forget(self, source: int) -> None:
         with self._transaction():
             self._soil(source)
+            for sql in _AROUND:
+                self.db.execute(f"insert or ignore into dirty {sql}", (source,))
             for table in ("part", "event", "usage", "tool", "touched", "prompt", "finding"):
                 self.db.execute(f"delete from {table} where source = ?", (source,))
             self.db.execute(
@@ -178,46 +206,42 @@ class SqliteStore(queries.Reading):
                 (source,),
             )
 
-    def retire(self, source: int) -> None:
+    def retire(self, source: int, uri: str) -> None:
+        taken = "select 1 from source where uri = ?"
         with self._transaction():
             self._soil(source)
+            n = 1
+            while self.db.execute(taken, (_uri(f"{uri}{REWRITTEN}{n}"),)).fetchone():
+                n += 1
             self.db.execute(
-                """update source set gone = 1, uri = uri || '#rewritten-' || (1 + (
-                    select count(*) from source s
-                    where substr(s.uri, 1, length(source.uri) + 11) = source.uri || '#rewritten-'))
-                where id = ?""",
-                (source,),
+                "update source set gone = 1, uri = ? where id = ?",
+                (_uri(f"{uri}{REWRITTEN}{n}"), source),
             )
+            detail = "the file was rewritten; what was read of it before is kept"
+            self.db.execute(_FINDING, (source, "rewritten", detail, 0, 0, 0, 0))
 
     def mark_gone(self, sources: Iterable[int], gone: bool) -> None:
         with self._transaction():
+            self._begun()
             for source in sources:
                 self._soil(source)
                 self.db.execute("update source set gone = ? where id = ?", (int(gone), source))
-                self.db.execute(
-                    "delete from finding where source = ?1 and ?2 and "
-                    "(select kind from source where id = ?1) = 'other'",
-                    (source, int(gone)),
-                )
+                if gone:
+                    self.db.execute(_TROUBLE_OVER, (source,))
 
     def move(self, source: int, uri: str) -> None:
         with self._transaction():
             self._soil(source)
             self.db.execute("update source set uri = ?, gone = 0 where id = ?", (_uri(uri), source))
 
-    def put_findings(self, rows: Iterable[tuple[int, str, str]]) -> None:
-        """Findings about whole files, as (source, reason, detail); the old ones of these go."""
-        with self._transaction():
-            for source, reason, detail in rows:
-                self.db.execute(
-                    "insert or replace into finding values(?, ?, ?, 0, 0, 0, 0, 1)",
-                    (source, reason, detail),
-                )
-
     def _soil(self, source: int) -> None:
         self.db.execute(
             "insert or ignore into dirty select session from part where source = ?", (source,)
         )
+
+    def _begun(self) -> None:
+        """The look at the disk that led here counts only once its sync has come to its end."""
+        self.db.execute("delete from meta where key = 'fingerprint'")
 
     def link(self) -> int:
         dirty = [r[0] for r in self.db.execute("select session from dirty")]
@@ -237,6 +261,7 @@ class SqliteStore(queries.Reading):
         """Move every usage fact to its day in another time zone."""
         with self._transaction():
             self.db.create_scalar_function("local_day", day, 1, deterministic=True)
+            self._begun()
             self.db.execute("update usage set day = local_day(at) where at is not null")
             self.db.execute("insert or ignore into dirty select session from part")
             self._put("tz", tz)
@@ -245,6 +270,7 @@ class SqliteStore(queries.Reading):
         """Price every usage fact anew; ``price`` takes provider, model, time and tokens."""
         with self._transaction():
             self.db.create_scalar_function("price_of", price, 3 + len(TOKENS))
+            self._begun()
             columns = ", ".join(TOKENS)
             self.db.execute(f"update usage set cost = price_of(provider, model, at, {columns})")
             self.db.execute("insert or ignore into dirty select session from part")
@@ -350,11 +376,17 @@ _USAGE = f"""insert into usage(source, key, {", ".join(_USAGE_COLUMNS)}, records
 
 _CALL = f"""insert into tool(source, id, part, seq, name, kind, at, child, offset, length, ok,
     ended_at, duration_ms, result_offset, result_length)
-    values({_marks(15)}) on conflict(source, id) do nothing"""
+    values({_marks(15)}) on conflict(source, id) do update set ok = excluded.ok,
+    ended_at = coalesce(excluded.ended_at, ended_at),
+    duration_ms = coalesce(excluded.duration_ms, duration_ms),
+    child = coalesce(excluded.child, child), result_offset = excluded.result_offset,
+    result_length = excluded.result_length where excluded.result_offset is not null"""
 
+# Only a call that was recorded before it has a result, whether or not one batch holds both.
 _RESULT = """update tool set ok = ?1, ended_at = coalesce(?2, ended_at),
     duration_ms = coalesce(?3, duration_ms), child = coalesce(?4, child),
-    result_offset = ?5, result_length = ?6 where source = ?7 and id = ?8"""
+    result_offset = ?5, result_length = ?6
+    where source = ?7 and id = ?8 and seq < ?9 and coalesce(result_offset, -1) <= ?5"""
 
 _TOUCHED = f"""insert into touched values({_marks(7)})
     on conflict(source, part, path) do update set reads = reads + excluded.reads,
@@ -369,7 +401,7 @@ _FINDING = f"""insert into finding(source, reason, detail, slot, offset, length,
 
 _INSERTS = (
     ("parts", _PART),
-    ("events", f"insert into event values({_marks(7)})"),
+    ("events", f"insert into event values({_marks(4)})"),
     ("usage", _USAGE),
     ("calls", _CALL),
     ("results", _RESULT),
@@ -380,4 +412,17 @@ _INSERTS = (
 _CURSOR = """update source set size = ?, mtime_ns = ?, device = ?, inode = ?, offset = ?, line = ?,
     chk = ?, state = ?, version = ?, gone = 0 where id = ?"""
 
-_TROUBLE_OVER = "delete from finding where source = ? and reason in ('unreadable', 'bomb')"
+_TROUBLE_OVER = (
+    "delete from finding where source = ? and reason in ('unreadable', 'bomb', 'unrecognized')"
+)
+
+_AROUND = (
+    """select p.session from usage u cross join usage v on v.key = u.key and v.source <> u.source
+    cross join part p on p.source = v.source and p.part = v.part where u.source = ?""",
+    """select p.session from prompt u cross join prompt v on v.uid = u.uid and v.source <> u.source
+    cross join part p on p.source = v.source and p.part = v.part
+    where u.source = ? and u.uid <> ''""",
+    """select p.session from part q cross join part p on p.parent = q.native
+    where q.source = ? and p.parent <> ''""",
+)
+"""Sessions that share something with a source, or state one of its sessions as their parent."""

@@ -119,7 +119,6 @@ class ClaudeReader(BaseReader):
         self.ref = Ref()
         self.at: int | None = None
         self.at_text = self.uid = ""
-        self.n = 0
 
     def session_id(self) -> str:
         return self.session or f"claude:{self.s.current or self.stem}"
@@ -134,7 +133,6 @@ class ClaudeReader(BaseReader):
         if f is None or (sid and (sid != self.sid or side != self.side)):
             f = self._enter(sid, side)
         self.ref = ref
-        self.n = 0
         self.at_text = at_text = r.timestamp or ""
         self.at = at = to_ms(at_text) if at_text else None
         if at is not None:
@@ -242,18 +240,14 @@ class ClaudeReader(BaseReader):
     def _put(self, out: list[Event], kind: Any, **own: Any) -> None:
         """Events that are rare enough to be made the short way."""
         self.s.seq += 1
-        own.setdefault("session", self.session)
-        if "uid" not in own:
-            own["uid"] = self._uid()
+        own = {"session": self.session, "uid": self.uid, **own}
         out.append(
             kind(seq=self.s.seq, at=self.at, at_text=self.at_text, agent="claude", ref=self.ref,
                  **own)
         )  # fmt: skip
 
-    def _uid(self) -> str:
-        """uid of the next event of the record in hand."""
-        n = self.n
-        self.n = n + 1
+    def _nth(self, n: object) -> str:
+        """uid of a further event of the record in hand."""
         return f"{self.uid}:{n}" if n and self.uid else self.uid
 
     # -- what the model says -------------------------------------------------------------------
@@ -265,54 +259,40 @@ class ClaudeReader(BaseReader):
             return
         model = m.model or ""
         real = model != "<synthetic>"
-        inline = self._inline(r)
+        inline = self._inline(r) if r.isSidechain or r.parent_tool_use_id else False
         if model != f.model and model and real and not inline:
             if f.model:
-                self._put(out, StateChanged, uid=f"{self.uid}:model" if self.uid else "",
-                          what="model", old=f.model, new=model)  # fmt: skip
+                uid = self._nth("model")
+                self._put(out, StateChanged, uid=uid, what="model", old=f.model, new=model)
             f.model = model
-        content = m.content
-        if isinstance(content, str):
-            self._answer(r, f, content, inline, out)
-        elif content:
-            s = self.s
-            for b in content:
+        n = 0
+        if isinstance(m.content, str):
+            self._answer(r, f, m.content, inline, self.uid, out)
+            n = 1
+        elif m.content:
+            for b in m.content:
                 kind = b.type
+                uid = self._nth(n) if n else self.uid
+                n += 1
                 if kind == "text":
-                    self._answer(r, f, b.text, inline, out)
-                elif kind == "tool_use" or kind in ("server_tool_use", "mcp_tool_use"):
-                    self._call(b, out)
-                elif kind in ("thinking", "redacted_thinking"):
-                    s.seq += 1
-                    out.append(
-                        Reasoning(
-                            seq=s.seq,
-                            at=self.at,
-                            at_text=self.at_text,
-                            session=self.session,
-                            agent="claude",
-                            ref=self.ref,
-                            uid=self._uid(),
-                            content=_text(b.thinking) if isinstance(b, FullBlock) else "",
-                            message_id=m.id,
-                        )
-                    )
-                elif kind.endswith("_tool_result"):
-                    self._put(out, ToolReturned, tool_id=b.tool_use_id, success=not b.is_error)
-                elif kind not in ("image", "fallback"):
-                    out.append(self.warn("unknown", f"content block {kind!r}", self.ref))
+                    if b.text:
+                        self._answer(r, f, b.text, inline, uid, out)
+                elif kind == "tool_use":
+                    self._call(b, uid, out)
+                elif kind == "thinking":
+                    self._thought(b, m.id, uid, out)
+                else:
+                    self._other(b, m.id, uid, out)
         if m.usage is not None and real:
-            self._usage(r, m, m.usage, out)
+            self._usage(r, m, m.usage, self._nth(n), out)
 
     def _inline(self, r: Line) -> bool:
         """True for a subagent's record among its parent's, without an id of its own."""
         return bool((r.isSidechain and not self.side) or r.parent_tool_use_id)
 
     def _answer(
-        self, r: Line, f: Facts, text: str | None, inline: bool, out: list[Event]
+        self, r: Line, f: Facts, text: str, inline: bool, uid: str, out: list[Event]
     ) -> None:
-        if not text:
-            return
         m: Any = r.message
         model = m.model or ""
         if model == "<synthetic>":
@@ -333,12 +313,41 @@ class ClaudeReader(BaseReader):
                 session=self.session,
                 agent="claude",
                 ref=self.ref,
-                uid=self._uid(),
+                uid=uid,
                 content=text,
                 message_id=m.id,
                 model=model,
             )
         )
+
+    def _thought(self, b: Any, message: str | None, uid: str, out: list[Event]) -> None:
+        s = self.s
+        s.seq += 1
+        out.append(
+            Reasoning(
+                seq=s.seq,
+                at=self.at,
+                at_text=self.at_text,
+                session=self.session,
+                agent="claude",
+                ref=self.ref,
+                uid=uid,
+                content=_text(b.thinking) if self.text else "",
+                message_id=message,
+            )
+        )
+
+    def _other(self, b: Any, message: str | None, uid: str, out: list[Event]) -> None:
+        kind = b.type
+        if kind in ("server_tool_use", "mcp_tool_use"):
+            self._call(b, uid, out)
+        elif kind == "redacted_thinking":
+            self._thought(b, message, uid, out)
+        elif kind.endswith("_tool_result"):
+            ok = not b.is_error
+            self._put(out, ToolReturned, uid=uid, tool_id=b.tool_use_id, success=ok)
+        elif kind not in ("image", "fallback"):
+            out.append(self.warn("unknown", f"content block {kind!r}", self.ref))
 
     def _refusal(self, r: Line, f: Facts, text: str, out: list[Event]) -> None:
         limit = prompts.limit(text, r.error)
@@ -356,7 +365,7 @@ class ClaudeReader(BaseReader):
             raw=text[:1000],
         )
 
-    def _call(self, b: Any, out: list[Event]) -> None:
+    def _call(self, b: Any, uid: str, out: list[Event]) -> None:
         given = b.input
         raw = NULL
         if isinstance(given, Raw):
@@ -367,9 +376,12 @@ class ClaudeReader(BaseReader):
                 given = None
         paths: tuple[str, ...] = ()
         if isinstance(given, Input):
-            found = (given.file_path, given.notebook_path, given.path)
-            if found != NO_PATHS:
+            path = given.file_path
+            if given.notebook_path is not None or given.path is not None:
+                found = (path, given.notebook_path, given.path)
                 paths = tuple(dict.fromkeys(p for p in found if p and isinstance(p, str)))
+            elif path and isinstance(path, str):
+                paths = (path,)
         name = b.name or "?"
         s = self.s
         s.seq += 1
@@ -381,7 +393,7 @@ class ClaudeReader(BaseReader):
                 session=self.session,
                 agent="claude",
                 ref=self.ref,
-                uid=self._uid(),
+                uid=uid,
                 tool_name=name,
                 tool_kind=tool_kind(name),
                 tool_id=b.id,
@@ -392,15 +404,18 @@ class ClaudeReader(BaseReader):
 
     # -- what it used --------------------------------------------------------------------------
 
-    def _usage(self, r: Line, m: Any, tokens: Tokens, out: list[Event]) -> None:
+    def _usage(
+        self, r: Line, m: Any, tokens: Tokens, uid: str, out: list[Event]
+    ) -> None:
         usage = _used(tokens)
         model = m.model or "unknown"
         if m.id:
-            key = self._key(m.id, r.requestId)
+            key = f"claude:{m.id}" if len(m.id) >= UNIQUE else self._key(m.id, r.requestId)
         else:
             key = f"claude:{r.requestId or self.uid or f'{self.uri}:{self.ref.offset}'}"
         s = self.s
-        s.totals.record(self.session, model, key, usage)
+        if r.version is None or s.totals.stated:  # no transcript: such a stream may end in totals
+            s.totals.record(self.session, model, key, usage)
         s.seq += 1
         out.append(
             UsageReported(
@@ -410,7 +425,7 @@ class ClaudeReader(BaseReader):
                 session=self.session,
                 agent="claude",
                 ref=self.ref,
-                uid=self._uid(),
+                uid=uid,
                 key=key,
                 usage=usage,
                 provider="anthropic",
@@ -419,23 +434,27 @@ class ClaudeReader(BaseReader):
             )
         )
         if tokens.iterations:
-            self._asides(key, model, tokens.iterations, out)
+            self._asides(key, model, tokens.iterations, uid, out)
 
-    def _asides(self, key: str, model: str, steps: list[Iteration], out: list[Event]) -> None:
+    def _asides(
+        self, key: str, model: str, steps: list[Iteration], uid: str, out: list[Event]
+    ) -> None:
         """Steps of a response that its own figures leave out, perhaps of another model."""
         for i, step in enumerate(steps):
-            if step.type in ("advisor_message", "compaction"):
-                own = f"{key}:{step.type}:{i}"
-                usage, name = _used(step), step.model or model
-                self.s.totals.record(self.session, name, own, usage)
-                self._put(
-                    out, UsageReported, key=own, usage=usage, provider="anthropic", model=name
-                )
+            if step.type not in ("advisor_message", "compaction"):
+                continue
+            self._put(
+                out,
+                UsageReported,
+                uid=f"{uid}:{i}" if uid else "",
+                key=f"{key}:{step.type}:{i}",
+                usage=_used(step),
+                provider="anthropic",
+                model=step.model or model,
+            )
 
     def _key(self, message: str, request: str | None) -> str:
         """One key for all records of a response, whether or not each of them has both ids."""
-        if len(message) >= UNIQUE:
-            return f"claude:{message}"
         requests = self.s.requests
         known = requests.get(message)
         if known is None or (known and request and known != request):
@@ -469,7 +488,7 @@ class ClaudeReader(BaseReader):
             out,
             UsageReported,
             session=f"claude:{child}",
-            key=self._key(m.id, inner.requestId),
+            key=f"claude:{m.id}" if len(m.id) >= UNIQUE else self._key(m.id, inner.requestId),
             usage=_used(m.usage),
             provider="anthropic",
             model=m.model or "unknown",
@@ -504,32 +523,35 @@ class ClaudeReader(BaseReader):
 
     def _user(self, r: Line, f: Facts, out: list[Event]) -> None:
         m = r.message
-        content: Any = m.content if m is not None else r.content
+        content = m.content if m is not None else None
         texts: list[str] = []
-        images = 0
+        images = n = 0
         is_result = r.toolUseResult is not ABSENT or r.tool_use_result is not ABSENT
         if isinstance(content, str):
-            texts.append(content)
-        elif isinstance(content, list):
+            if content:
+                texts.append(content)
+        elif content:
             for b in content:
-                if not isinstance(b, LeanBlock | FullBlock):
-                    continue
-                if b.type == "tool_result":
+                kind = b.type
+                if kind == "tool_result":
                     is_result = True
-                    self._returned(r, b, out)
-                elif b.type == "text":
+                    self._returned(r, b, self._nth(n) if n else self.uid, out)
+                    n += 1
+                elif kind == "text":
                     if b.text:
                         texts.append(b.text)
-                elif b.type in ("image", "document"):
+                elif kind in ("image", "document"):
                     images += 1
-                elif b.type:
-                    out.append(self.warn("unknown", f"content block {b.type!r}", self.ref))
+                else:
+                    out.append(self.warn("unknown", f"content block {kind!r}", self.ref))
         if texts or (images and not is_result):
             put_in = bool(r.isMeta or r.isCompactSummary or r.isSynthetic) or _not_human(r.origin)
-            self._said(texts, 0 if is_result else images, put_in or self._inline(r), f, out)
+            if is_result:
+                images = 0
+            self._said(texts, images, put_in or self._inline(r), self._nth(n), f, out)
 
     def _said(
-        self, texts: list[str], images: int, put_in: bool, f: Facts, out: list[Event]
+        self, texts: list[str], images: int, put_in: bool, uid: str, f: Facts, out: list[Event]
     ) -> None:
         """Texts of one record: what was typed is one event, what was put in another."""
         injected, typed = [], []
@@ -538,16 +560,18 @@ class ClaudeReader(BaseReader):
                 f.aborts += 1
                 self._put(out, StateChanged, what="aborted", new=text[:200])
                 continue
-            before, after = ("", text) if put_in else prompts.parted(text)
+            before, after = (text, "") if put_in else prompts.parted(text)
             if before:
                 injected.append(before)
             if after:
                 typed.append(after)
-        if put_in:
-            injected, typed = typed, []
-        if injected:
-            self._message("\n".join(injected), 0 if typed else images, True, out)
-            images = images if typed else 0
+        if injected and (typed or (images and not put_in)):
+            around = f"{uid}:around" if uid else ""
+            self._message("\n".join(injected), 0, True, around, out)
+        elif injected or put_in:
+            if injected or images:
+                self._message("\n".join(injected), images, True, uid, out)
+            return
         if not typed and not images:
             return
         text = "\n".join(typed)
@@ -557,9 +581,11 @@ class ClaudeReader(BaseReader):
         f.first_uid = f.first_uid or self.uid
         if not f.prompt and command.partition(" ")[0] not in prompts.OWN_COMMANDS:
             f.prompt = clean(command or text)
-        self._message(command or text, images, False, out)
+        self._message(command or text, images, False, uid, out)
 
-    def _message(self, text: str, images: int, injected: bool, out: list[Event]) -> None:
+    def _message(
+        self, text: str, images: int, injected: bool, uid: str, out: list[Event]
+    ) -> None:
         s = self.s
         s.seq += 1
         out.append(
@@ -570,7 +596,7 @@ class ClaudeReader(BaseReader):
                 session=self.session,
                 agent="claude",
                 ref=self.ref,
-                uid=self._uid(),
+                uid=uid,
                 content=text,
                 message_id=self.uid or None,
                 injected=injected,
@@ -593,9 +619,9 @@ class ClaudeReader(BaseReader):
         if not self.begun:
             self._begin(r, out)
         put_in = a.commandMode not in (None, "prompt") or _not_human(a.origin)
-        self._said(texts, images, put_in or self._inline(r), f, out)
+        self._said(texts, images, put_in or self._inline(r), self.uid, f, out)
 
-    def _returned(self, r: Line, b: Any, out: list[Event]) -> None:
+    def _returned(self, r: Line, b: Any, uid: str, out: list[Event]) -> None:
         info: Any = r.toolUseResult
         data = NULL
         output = None
@@ -621,7 +647,7 @@ class ClaudeReader(BaseReader):
                 session=self.session,
                 agent="claude",
                 ref=self.ref,
-                uid=self._uid(),
+                uid=uid,
                 tool_id=b.tool_use_id,
                 success=not b.is_error,
                 output=output,
@@ -687,7 +713,6 @@ OTHERS: dict[str, Callable[[ClaudeReader, Line, Facts, list[Event]], None]] = {
     "agent-name": ClaudeReader._agent_title,
     "custom-title": ClaudeReader._user_title,
 }
-NO_PATHS = (None, None, None)
 
 
 def _used(t: Tokens | Iteration) -> Usage:

@@ -175,7 +175,9 @@ class Calls(Core):
         elif item.id in self.s.running:
             self._ended(item, ref, out)
         else:
-            paths = tools.changed(item.changes) or ([item.path] if item.path else [])
+            paths = tools.changed(item.changes)
+            if item.path:
+                paths.append(item.path.removeprefix("file://"))
             self._noted(item.id, Note(tools.went_well(item), tools.elapsed(item.duration), paths))
 
     def _ended(self, item: records.Item, ref: Ref, out: list[Event]) -> None:

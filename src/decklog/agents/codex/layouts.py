@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-from msgspec import Raw
-
 from decklog.agents.codex.records import EventMsg, ResponseItem, RolloutLine, tags
 
 ITEMS = tags(ResponseItem)
@@ -35,7 +32,6 @@ NOTICES = frozenset(
     model_verification deprecation_notice hook_completed""".split()
 )
 """Events that are passed on as they are."""
-_RAW = ("arguments", "input", "output", "action")
 
 
 def kind_of(value: dict[str, Any]) -> str:
@@ -74,22 +70,11 @@ def lift(value: dict[str, Any]) -> dict[str, Any]:
             return value
         payload = {**value, "type": kind}
         value = {"timestamp": value.get("timestamp"), "type": line, "payload": payload}
-    if isinstance(payload, dict):
-        if not _type(payload) and "role" in payload:
-            payload["type"] = "message"
-        for key in _RAW:
-            if key in payload:
-                payload[key] = _raw(payload[key])
+    if isinstance(payload, dict) and not _type(payload) and "role" in payload:
+        payload["type"] = "message"
     return value
 
 
 def _type(value: dict[str, Any]) -> str:
     kind = value.get("type")
     return kind if isinstance(kind, str) else ""
-
-
-def _raw(value: Any) -> Raw:
-    try:
-        return Raw(msgspec.json.encode(value))
-    except OverflowError:  # a whole number beyond 64 bits
-        return Raw(msgspec.json.encode(str(value)))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from decklog.agents._shared import mend_text
+from decklog.agents._shared import mend
 from decklog.agents.codex import records
 from decklog.agents.codex.calls import NOTED, Calls
 from decklog.agents.codex.layouts import LINES, NOTICES, QUIET, documents, kind_of, lift
@@ -96,7 +96,7 @@ class CodexReader(Messages, Calls):
     def _lifted(self, value: Any, ref: Ref, line: bytes) -> list[Event]:
         if not isinstance(value, dict):
             return super()._lenient(value, ref, line)
-        value = lift(mend_text(value))
+        value = lift(mend(value))
         kind = kind_of(value)
         if kind in LINES:
             return super()._lenient(value, ref, line)

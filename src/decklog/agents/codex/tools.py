@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
-from decklog.agents._shared import patch_paths, paths_in
+from decklog.agents._shared import loads, patch_paths, paths_in
 from decklog.agents.codex.records import Elapsed, Item
 
 PATH_KEYS = ("path", "file_path", "dir_path")
@@ -29,7 +29,6 @@ _refused = re.compile(
     rb"write_stdin failed|exec command rejected|unsupported call|command timed out|aborted|"
     rb"error:|Error:|err: )"
 )
-_DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _agent = re.compile(rb'\\?"agent_id\\?":\s?\\?"([\w-]+)')
 
 
@@ -125,43 +124,38 @@ def _strings(value: Any) -> Iterable[str]:
 
 
 def opened(raw: Raw) -> Any:
-    """The decoded value; of a string that holds JSON, what it holds. None for damaged text."""
-    try:
-        value = msgspec.json.decode(raw)
-    except _DAMAGED:
-        return None
+    """The decoded value; of a string that holds JSON, what it holds."""
+    value = loads(raw)
     if isinstance(value, str) and value[:1] in ("{", "["):
-        try:
-            return msgspec.json.decode(value)
-        except _DAMAGED:
-            pass
+        inner = loads(value.encode())
+        return value if inner is None else inner
     return value
 
 
 def input_of(raw: Raw) -> Raw:
     """The arguments as JSON: those of functions are recorded as a string that holds it."""
-    data = bytes(raw).decode("utf-8", "replace")
-    if data.startswith(('"{', '"[')):
+    data = bytes(raw)
+    if data.startswith((b'"{', b'"[')):
+        text = loads(data)
         try:
-            inner = msgspec.json.decode(data, type=str)
-            msgspec.json.decode(inner)
-        except _DAMAGED:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError, TypeError):
             return Raw(data)
-        return Raw(inner)
+        return Raw(text)
     return Raw(data)
 
 
 def output_of(raw: Raw) -> str:
     """The text of an output: a string, JSON within a string, or a list of parts."""
-    value = opened(raw)
-    if isinstance(value, dict) and isinstance(value.get("output"), str):
-        return str(value["output"])
+    value = loads(raw)
+    if isinstance(value, str):
+        inner = loads(value.encode()) if value.startswith("{") else None
+        text = inner.get("output") if isinstance(inner, dict) else None
+        return text if isinstance(text, str) else value
     if isinstance(value, list):
         texts = [v.get("text") for v in value if isinstance(v, dict)]
         return "\n".join(t for t in texts if isinstance(t, str))
-    if isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode() if value is not None else ""
+    return "" if value is None else msgspec.json.encode(value).decode()
 
 
 def agent_id(output: Raw) -> str:

@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import msgspec
-
 from decklog.agents._shared import (
     TITLE_LENGTH,
     BaseReader,
@@ -20,10 +18,9 @@ from decklog.agents._shared import (
     to_ms,
     tool_kind,
 )
-from decklog.agents.copilot.accounting import MAIN, Amounts, Books, ByAgent, reported, usage_of
+from decklog.agents.copilot.accounting import MAIN, Amounts, ByAgent, reported, usage_of
 from decklog.agents.copilot.records import (
     Context,
-    FullData,
     FullLine,
     LeanLine,
     amounts_of,
@@ -35,6 +32,7 @@ from decklog.agents.copilot.records import (
     totals_of,
     yaml_lines,
 )
+from decklog.agents.copilot.scene import Scene, State, place, remember, vendor
 from decklog.model import (
     NULL,
     AssistantMessage,
@@ -56,9 +54,6 @@ from decklog.model import (
     UsageReported,
     UserMessage,
 )
-
-REMEMBERED = 512
-"""Recent messages and tool calls that are kept in mind, since the log may repeat them."""
 
 QUIET = frozenset(
     """assistant.turn_start assistant.turn_end assistant.intent assistant.idle assistant.usage
@@ -95,60 +90,6 @@ NOTICES = frozenset(
 
 _limit = re.compile(r"usage limit|rate limit|quota|premium requests? .{0,40}limit", re.I)
 _reset = re.compile(r"(?:try again|resets?|retry) (?:at|in|after) ([^.\n]{1,60})", re.I)
-
-
-class State(ReaderState, kw_only=True):
-    current: str = ""
-    started: list[str] = []
-    books: Books = msgspec.field(default_factory=Books)
-    children: dict[str, str] = {}
-    """Subagent that a tool call started."""
-    said: dict[str, list[int]] = {}
-    """Of recent messages: what was given out (1 thoughts, 2 text), and the output counted."""
-    calls: dict[str, list[Any]] = {}
-    """Of recent tool calls: the tool, and when it was started."""
-    asked: dict[str, list[str]] = {}
-    """Open requests for permission: the tool, and what it wants."""
-    recent: dict[str, str] = {}
-    """Recent records of responses: key to figures."""
-    compacted: list[str] = []
-    """Figures and key of the last compaction."""
-
-
-class Scene:
-    """An event of the log on its way to events of ours."""
-
-    __slots__ = ("agent", "at", "at_text", "data", "facts", "made", "out", "ref", "state", "uid")
-
-    def __init__(self, r: LeanLine, agent: str, facts: Facts, ref: Ref, state: State) -> None:
-        self.data: Any = r.data or FullData()
-        self.agent = agent
-        self.facts = facts
-        self.at_text = r.timestamp or ""
-        self.at = to_ms(self.at_text) if self.at_text else None
-        self.ref = ref
-        self.uid = r.id or f"{facts.native}@{ref.offset}"
-        self.state = state
-        self.out: list[Event] = []
-        self.made = 0
-
-    def put(self, kind: Any, uid: str = "", facts: Facts | None = None, **own: Any) -> None:
-        self.state.seq += 1
-        if not uid:
-            uid = f"{self.uid}:{self.made}" if self.made else self.uid
-            self.made += 1
-        self.out.append(
-            kind(
-                seq=self.state.seq,
-                session=f"copilot:{(facts or self.facts).native}",
-                agent="copilot",
-                at=self.at,
-                at_text=self.at_text,
-                ref=self.ref,
-                uid=uid,
-                **own,
-            )
-        )
 
 
 class CopilotReader(BaseReader):
@@ -242,8 +183,8 @@ class CopilotReader(BaseReader):
         if not data:
             return
         found = yaml_lines(data.decode("utf-8", "replace"))
-        place = [found.get(k) for k in ("cwd", "branch", "repository", "host_type")]
-        _place(f, Context(*place), keep=True)
+        names = ("cwd", "branch", "repository", "host_type")
+        place(f, Context(*(found.get(n) for n in names)), keep=True)
         title = clean(found.get("name") or found.get("summary") or "", TITLE_LENGTH)
         rank = 3 if found.get("user_named") == "true" else 1
         if title and rank >= f.title_rank:
@@ -270,7 +211,7 @@ class CopilotReader(BaseReader):
             self.s.books.close()
         f.agent_version = d.copilot_version or f.agent_version
         f.model = d.selected_model or f.model
-        _place(f, d.context)
+        place(f, d.context)
         at = to_ms(d.start_time) if d.start_time else None
         if at is not None:
             f.started_at = min(f.started_at or at, at)
@@ -281,13 +222,13 @@ class CopilotReader(BaseReader):
         self.s.books.close()
         f.ended_at = None
         f.agent_version = d.copilot_version or f.agent_version
-        _place(f, d.context)
+        place(f, d.context)
         x.put(StateChanged, what="resumed")
         self._model(x, d.selected_model)
 
     def _moved(self, x: Scene) -> None:
         d = x.data
-        _place(x.facts, Context(d.cwd, d.branch, d.repository, d.host_type))
+        place(x.facts, Context(d.cwd, d.branch, d.repository, d.host_type))
         x.put(StateChanged, what="workspace", new=x.facts.cwd or None)
 
     def _model(self, x: Scene, new: str | None) -> None:
@@ -349,7 +290,7 @@ class CopilotReader(BaseReader):
         if p is not None:
             wanted = p.full_command_text or p.file_name or p.path or p.intention or ""
             tool = p.tool_name or p.kind or "?"
-            _remember(self.s.asked, x.data.request_id or "", [tool, wanted[:1000]])
+            remember(self.s.asked, x.data.request_id or "", [tool, wanted[:1000]])
             x.put(ProviderStatus, message=f"permission requested: {tool} {clean(wanted, 200)}")
 
     def _permitted(self, x: Scene) -> None:
@@ -395,7 +336,7 @@ class CopilotReader(BaseReader):
             self._called(x, t.tool_call_id, t.name, t.arguments)
         output = max(counted, int(d.output_tokens or 0))
         if d.message_id:
-            _remember(self.s.said, d.message_id, [given, output])
+            remember(self.s.said, d.message_id, [given, output])
         model = d.model or f.model or "unknown"
         self._remainders(x, self.s.books.speak(x.agent, model, output - counted))
 
@@ -405,7 +346,7 @@ class CopilotReader(BaseReader):
         if tool_id:
             if tool_id in self.s.calls:
                 return
-            _remember(self.s.calls, tool_id, [name or "?", None])
+            remember(self.s.calls, tool_id, [name or "?", None])
         x.put(
             ToolCalled,
             tool_name=name or "?",
@@ -469,7 +410,7 @@ class CopilotReader(BaseReader):
             key = self.s.compacted.pop()
         elif key not in self.s.recent:
             self._remainders(x, self.s.books.record(x.agent, model, amounts))
-            _remember(self.s.recent, key, figures)
+            remember(self.s.recent, key, figures)
         self._report(x, x.facts, key, model, amounts)
 
     def _compacted(self, x: Scene) -> None:
@@ -517,7 +458,7 @@ class CopilotReader(BaseReader):
             facts=f,
             key=f"copilot:{key}",
             usage=usage_of(amounts),
-            provider=_vendor(model),
+            provider=vendor(model),
             model=model,
             reported_micro_usd=reported(amounts),
             rank=rank,
@@ -547,37 +488,3 @@ class CopilotReader(BaseReader):
         "subagent.started": _subagent,
         "subagent.completed": _subagent,
     }
-
-
-def _remember(memory: dict[str, Any], key: str, value: Any) -> None:
-    if key not in memory and len(memory) >= REMEMBERED:
-        del memory[next(iter(memory))]
-    memory[key] = value
-
-
-def _place(f: Facts, context: Context | None, keep: bool = False) -> None:
-    """Where the session is. ``keep``: what is known already stands."""
-    if context is None:
-        return
-    if not (keep and f.cwd):
-        f.cwd = context.cwd or f.cwd
-    if not (keep and f.branch):
-        f.branch = context.branch or f.branch
-    name, host = context.repository or "", context.repository_host
-    if name.count("/") == 1 and not (keep and f.project):
-        if isinstance(host, str) and "." in host:
-            f.project = f"https://{host}/{name}"
-        elif context.host_type == "github":
-            f.project = f"https://github.com/{name}"
-
-
-def _vendor(model: str) -> str:
-    """Maker of a model by its name: Copilot sells models of several."""
-    name = model.rpartition("/")[2].lower()
-    if name.startswith("claude"):
-        return "anthropic"
-    if name.startswith("gemini"):
-        return "gcp.gemini"
-    if name.startswith(("gpt-", "o1", "o3", "o4")) and "oss" not in name:
-        return "openai"
-    return "github.copilot"

@@ -1,0 +1,83 @@
+"""What the everyday commands import when nothing is new: their speed is what they leave out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shell import decklog, environment, furnish
+
+OURS = """decklog decklog.cli decklog.cli.deck decklog.cli.fast decklog.cli.output decklog.cli.spec
+decklog.config decklog.errors decklog.hub decklog.sources decklog.store decklog.store.queries
+decklog.store.schema decklog.store.sqlite decklog.zones""".split()
+FOREIGN = ["__future__", "apsw", "zlib", "contextlib", "collections", "functools", "fcntl"]
+"""zlib and what follows it are there already in most environments."""
+TABLE = ["decklog.cli.tables", "decklog.cli.figures"]
+
+LIST = """
+import sys
+before = set(sys.modules)
+from decklog.cli import run
+code = run(sys.argv[1:])
+new = sorted(set(sys.modules) - before)
+import json
+print(json.dumps([code, new]), file=sys.stderr)
+"""
+
+
+def imported(env: dict[str, str], *words: str) -> set[str]:
+    """Modules that a command adds to those the interpreter starts with."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIST, *words],
+        env=environment(env), capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    code, new = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0
+    return set(new)
+
+
+@pytest.fixture
+def warm(home: Path, env: dict[str, str]) -> dict[str, str]:
+    """An environment in which everything has been read already."""
+    furnish(home)
+    assert decklog(env, "sync").code == 0
+    return env
+
+
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        (("ls", "--limit", "500"), ["decklog.cli.ls", *TABLE]),
+        (("ls", "--json"), ["decklog.cli.ls", *TABLE]),
+        (("usage", "daily"), ["decklog.cli.usage", "decklog.analytics", *TABLE]),
+        (("usage", "daily", "--json"), ["decklog.cli.usage", "decklog.analytics", *TABLE]),
+        (("sync",), ["decklog.cli.sync"]),
+    ],
+    ids=" ".join,
+)
+def test_warm_commands_import_little(
+    warm: dict[str, str], words: tuple[str, ...], own: list[str]
+) -> None:
+    found = imported(warm, *words)
+    assert found - {*OURS, *FOREIGN, *own} == set()
+
+
+def test_status_needs_no_more_than_tables(warm: dict[str, str]) -> None:
+    assert imported(warm) - {*OURS, *FOREIGN, *TABLE} == {
+        "decklog.analytics",
+        "decklog.cli.status",
+    }
+
+
+def test_the_version_needs_next_to_nothing(env: dict[str, str]) -> None:
+    ours = {"decklog", "decklog.cli", "decklog.cli.fast", "decklog.cli.output", "decklog.cli.spec"}
+    assert imported(env, "--version") <= {"__future__", *ours}
+
+
+def test_the_gate_can_fail(warm: dict[str, str]) -> None:
+    assert {"msgspec", "decklog.model"} <= imported(warm, "show", "latest")
+    assert "click" in imported(warm, "ls", "--limit=1")
