@@ -124,8 +124,8 @@ def returned(
     talk._put("user", talk._uuid(), message={"role": "user", "content": [result]}, **own)
 
 
-MAIN = "aaaaaaaa-0000-4000-8000-000000000001"
-FORK = "aaaaaaaa-0000-4000-8000-000000000002"
+MAIN = "aaaa0001-0000-4000-8000-000000000001"
+FORK = "aaaa0002-0000-4000-8000-000000000002"
 CHILD = "b1b2b3b4"
 
 

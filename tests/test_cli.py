@@ -32,6 +32,7 @@ def deck(home: Path, env: dict[str, str]) -> dict[str, str]:
 def told(ran: Ran, env: dict[str, str]) -> str:
     """What a command printed, free of places and of the day of the price list."""
     text = ran.text.replace(env["HOME"], "~").replace(env["DECKLOG_HOME"], "OWN")
+    text = re.sub(r" {3,}(?=claude:|COUNTS IN)", "  ", text)  # after a place
     text = re.sub(r"(price list of|Price list of) [\d-]+", r"\1 DATE", text)
     return re.sub(r"(SQLite|file system) [^,\s]+", r"\1 X", text) + ran.err
 
@@ -50,7 +51,6 @@ def told(ran: Ran, env: dict[str, str]) -> str:
         ("usage",),
         ("usage", "sessions"),
         ("usage", "tools"),
-        ("agents",),
         ("doctor",),
     ],
     ids=" ".join,
@@ -275,7 +275,9 @@ def test_nothing_found_says_where_it_looked(env: dict[str, str], home: Path) -> 
     assert ran.code == 0
     assert f"{home}/.claude/projects  (not there)" in ran.text
     assert "decklog --sample" in ran.text
-    assert str(home / ".claude/projects") in decklog(env, "status", "--json").json["looked"]["claude"]
+    assert (
+        str(home / ".claude/projects") in decklog(env, "status", "--json").json["looked"]["claude"]
+    )
     assert decklog(env, "ls").text == "No sessions.\n"
     assert decklog(env, "ls", "--json").json == []
     assert decklog(env, "usage").text == "No usage recorded.\n"

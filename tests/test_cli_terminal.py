@@ -13,7 +13,7 @@ import pytest
 
 from decklog.cli import output, tables
 from homes import Claude
-from shell import DECKLOG, called, decklog, environment, furnish, on_terminal, returned, said
+from shell import DECKLOG, MAIN, called, decklog, environment, furnish, on_terminal, returned, said
 
 pytestmark = pytest.mark.spec("R104")
 
@@ -167,7 +167,7 @@ def test_pipes_get_texts_unchanged(nasty: dict[str, str]) -> None:
 def test_raw_is_byte_exact_in_a_pipe(nasty: dict[str, str], home: Path) -> None:
     for name, ran in (
         (NAME, decklog(nasty, "show", NAME, "--raw")),
-        ("aaaaaaaa-0000-4000-8000-000000000001", None),
+        (MAIN, None),
     ):
         ran = ran or decklog(nasty, "show", name, "--raw")
         (path,) = (p for p in home.rglob("*.jsonl") if p.stem == name)
@@ -184,7 +184,7 @@ def test_json_is_utf_8_in_any_locale(nasty: dict[str, str]) -> None:
 
 # -- colour --------------------------------------------------------------------------------------
 
-DIFF = ("show", "aaaaaaaa-0000-4000-8000-000000000001", "--no-pager")
+DIFF = ("show", MAIN, "--no-pager")
 
 
 def test_colour_is_for_terminals_only(home: Path, env: dict[str, str]) -> None:
