@@ -32,7 +32,7 @@ def deck(home: Path, env: dict[str, str]) -> dict[str, str]:
 def told(ran: Ran, env: dict[str, str]) -> str:
     """What a command printed, free of places and of the day of the price list."""
     text = ran.text.replace(env["HOME"], "~").replace(env["DECKLOG_HOME"], "OWN")
-    text = re.sub(r" {3,}(?=claude:|COUNTS IN)", "  ", text)  # after a place
+    text = re.sub(r"(RECORD|jsonl:\d+) {3,}", r"\1  ", text)
     text = re.sub(r"(price list of|Price list of) [\d-]+", r"\1 DATE", text)
     return re.sub(r"(SQLite|file system) [^,\s]+", r"\1 X", text) + ran.err
 
@@ -67,6 +67,7 @@ def test_text(deck: dict[str, str], words: tuple[str, ...], accept: bool) -> Non
 # -- JSON ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.spec("AW15")
 def test_ls_is_rows_of_sessions(deck: dict[str, str]) -> None:
     rows = msgspec.convert(decklog(deck, "ls", "--json").json, list[Session])
     assert [r.id for r in rows] == [f"claude:{FORK}", f"claude:{MAIN}",
@@ -214,6 +215,7 @@ def test_errors(
         assert "\n  try: " in plain.err
 
 
+@pytest.mark.spec("R27")
 def test_a_transcript_that_is_gone_still_has_its_numbers(deck: dict[str, str], home: Path) -> None:
     assert decklog(deck, "sync").code == 0
     for path in home.rglob("*.jsonl"):
@@ -295,6 +297,12 @@ def test_agents_can_be_filtered(deck: dict[str, str], home: Path) -> None:
     assert row["id"] == codex.id
 
 
+@pytest.mark.spec("R70")
+def test_an_id_is_no_path(deck: dict[str, str], home: Path) -> None:
+    for name in ("../../etc/passwd", "/etc/passwd", f"claude:../{MAIN}", "%", "_", "*", "a%"):
+        assert decklog(deck, "show", name).code == 3
+
+
 def test_short_ids_lead_back(deck: dict[str, str]) -> None:
     listed = decklog(deck, "ls", "--no-sync").text
     assert listed == "No sessions.\n"
@@ -315,6 +323,15 @@ def test_both_parsers_agree(deck: dict[str, str]) -> None:
         fast, click = decklog(deck, *short), decklog(deck, *long)
         assert fast.code == 0
         assert fast == click
+
+
+def test_the_sample_may_be_asked_for_anywhere(env: dict[str, str]) -> None:
+    first = decklog(env, "--sample", "ls", "--json")
+    assert (first.code, decklog(env, "ls", "--sample", "--json")) == (0, first)
+    assert len(first.json) > 5
+    click = decklog(env, "ls", "--limit=3", "--sample", "--json")
+    assert click.json == first.json[:3]
+    assert not (Path(env["DECKLOG_HOME"]) / "decklog.db").exists()
 
 
 def test_every_command_has_help(env: dict[str, str]) -> None:

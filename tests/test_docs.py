@@ -22,6 +22,8 @@ def test_library_examples_run(
 ) -> None:
     monkeypatch.setenv("HOME", str(SAMPLE))
     monkeypatch.setenv("DECKLOG_HOME", str(tmp_path / "own"))
+    with decklog.open() as deck:
+        deck.sync()
     transcript = next(p for p in SAMPLE.rglob("*.jsonl") if "/.claude/" in str(p))
     shutil.copy(transcript, tmp_path / "session.jsonl")
     monkeypatch.chdir(tmp_path)

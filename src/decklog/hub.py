@@ -6,7 +6,6 @@ warm commands print them as they are. The others give typed Structs and import w
 
 from __future__ import annotations
 
-import builtins
 import os
 
 from decklog import sources, store, zones

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from decklog import agents, sources
 from decklog.agents import Agent
-from decklog.reading import Task, stat_of
+from decklog.reading import Task, companions, stat_of
 from decklog.sources import Seen
 from decklog.store import REWRITTEN
 
@@ -27,7 +27,9 @@ class Plan:
         files.sort(key=lambda f: -f[1][11])  # the inode of one that is gone may serve again
         self.by_inode = {(r[5], r[6]): uri for uri, r in files}
         self.met: set[str] = set()
-        self.wanted: list[tuple[str, str, str, Any]] = []
+        self.wanted: dict[str, Task] = {}
+        self.companions: dict[str, list[Seen]] = {}
+        """Those that changed, by agent."""
         self.present = 0
         self.inodes: set[tuple[int, int]] = set()
 
@@ -40,7 +42,7 @@ class Plan:
             row = known.get(file[0])
             if row is not None and row[3:7] == file[2:6] and row[2] != "sqlite":
                 met.add(file[0])
-                if row[2] != "other":
+                if row[2] not in ("other", "companion"):
                     inodes.add(file[4:6])
                     self.present += 1
                 continue
@@ -48,7 +50,12 @@ class Plan:
                 a = agents.get(name)
             seen = Seen(*file)
             claim = a.claim(seen.relative)
-            if claim in ("ignore", "companion"):
+            if claim == "ignore":
+                continue
+            if claim == "companion":
+                if type(a).companions is not Agent.companions:
+                    self.companions.setdefault(name, []).append(seen)
+                    met.add(seen.path)
                 continue
             if claim is None or not seen.regular:
                 self._odd(a, seen, "unrecognized" if claim is None else "unreadable")
@@ -63,6 +70,8 @@ class Plan:
 
     def finish(self) -> list[Task]:
         """The tasks, largest first. Sources that are not on disk any more are marked gone."""
+        for name, changed in self.companions.items():
+            self._renew(agents.get(name), {seen.path for seen in changed})
         lost, back = [], []
         for uri, row in self.known.items():
             if uri in self.met:
@@ -74,9 +83,24 @@ class Plan:
             self.store.mark_gone(lost, True)
         if back:
             self.store.mark_gone(back, False)
-        ids = self.store.reserve_all([w[:3] for w in self.wanted]) if self.wanted else []
-        tasks = [w[3](i) for i, w in zip(ids, self.wanted, strict=True)]
+        wanted = self.wanted.values()
+        ids = self.store.reserve_all((t.agent, t.uri, t.kind) for t in wanted) if wanted else []
+        for name, changed in self.companions.items():
+            self.store.met_companions(name, ((s.path, _stat(s)) for s in changed))
+        tasks = [t._replace(source=i) for t, i in zip(wanted, ids, strict=True)]
         return sorted(tasks, key=lambda t: -t.weight)
+
+    def _renew(self, a: Agent, changed: set[str]) -> None:
+        """Want the sources read anew of which a changed companion says something else now."""
+        for uri, row in self.known.items():
+            task = self.wanted.get(uri)
+            if row[1] != a.name or uri not in self.met or (task and not task.offset):
+                continue
+            if row[2] not in ("jsonl", "json") or changed.isdisjoint(a.companions(uri)):
+                continue
+            if a.mark(uri, companions(a, uri)) != row[10]:
+                self.store.forget(row[0])
+                self._want(a, uri, row[2], task.stat if task else row[3:7])
 
     def _odd(self, a: Agent, seen: Seen, reason: str) -> None:
         self.met.add(seen.path)
@@ -92,7 +116,7 @@ class Plan:
         self.met.add(seen.path)
         self.present += 1
         row = self.known.get(seen.path)
-        stat = (seen.size, seen.mtime_ns, seen.device, seen.inode)
+        stat = _stat(seen)
         if row is None:
             row = self._moved(seen, stat, kind)
         if row is not None and row[3:7] == stat:
@@ -100,13 +124,13 @@ class Plan:
         if row is None or not _grows(seen.path, kind):
             if row is not None and row[7]:
                 self.store.forget(row[0])
-            self._want(a, seen.path, kind, stat, 0, 0, b"", b"")
+            self._want(a, seen.path, kind, stat)
         elif self._appended(seen, row):
             self._want(a, seen.path, kind, stat, row[7], row[8], row[9],
-                       self.store.state(row[0]))  # fmt: skip
+                       self.store.state(row[0]), row[10])  # fmt: skip
         else:
             self.store.retire(row[0], seen.path)
-            self._want(a, seen.path, kind, stat, 0, 0, b"", b"")
+            self._want(a, seen.path, kind, stat)
 
     def _moved(self, seen: Seen, stat: tuple[int, int, int, int], kind: str) -> Any:
         """The row of a source that was renamed to this path, if its bytes are the same.
@@ -141,15 +165,12 @@ class Plan:
             os.close(fd)
 
     def _want(
-        self, a: Agent, uri: str, kind: str, stat: tuple[int, int, int, int], offset: int,
-        line: int, check: bytes, state: bytes, version: str = "", document: str = "",
-        parts: tuple[str, ...] = (),
+        self, a: Agent, uri: str, kind: str, stat: tuple[int, int, int, int], offset: int = 0,
+        line: int = 0, check: bytes = b"", state: bytes = b"", version: str = "",
+        document: str = "", parts: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
-        def task(source: int) -> Task:
-            return Task(a.name, source, uri, kind, stat, offset, line, check, state, version,
-                        document, parts)  # fmt: skip
-
-        self.wanted.append((a.name, uri, kind, task))
+        self.wanted[uri] = Task(a.name, 0, uri, kind, stat, offset, line, check, state, version,
+                                document, parts)  # fmt: skip
 
     def _documents(self, a: Agent, base: str, kind: str, versions: Mapping[str, Any]) -> None:
         """Documents of a database or folder: those whose version changed are read again."""
@@ -161,7 +182,7 @@ class Plan:
                 continue
             if row is not None:
                 self.store.forget(row[0])
-            self._want(a, uri, kind, stat, 0, 0, b"", b"", version, document, parts)
+            self._want(a, uri, kind, stat, version=version, document=document, parts=parts)
 
     def _database(self, a: Agent, seen: Seen) -> None:
         self.met.add(seen.path)
@@ -185,7 +206,7 @@ class Plan:
         self._documents(
             a, seen.path, "sqlite", {d: (v, (0, stat[1], 0, 0), ()) for d, v in found.items()}
         )
-        self._want(a, seen.path, "sqlite", stat, 0, 0, b"", b"", "anchor")
+        self._want(a, seen.path, "sqlite", stat, version="anchor")
 
     def _folder(self, a: Agent, root: str, files: Mapping[str, Seen]) -> None:
         self.present += 1
@@ -197,6 +218,10 @@ class Plan:
             stat = (sum(s.size for s in seen), max(s.mtime_ns for s in seen), 0, 0)
             versions[document] = (version, stat, tuple(relatives))
         self._documents(a, root, "dir", versions)
+
+
+def _stat(seen: Seen) -> tuple[int, int, int, int]:
+    return seen.size, seen.mtime_ns, seen.device, seen.inode
 
 
 def _grows(path: str, kind: str) -> bool:

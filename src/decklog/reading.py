@@ -15,7 +15,6 @@ from decklog.store.rows import Batch, Rows
 ROWS_PER_BATCH = 4_000
 """A source is committed in steps of about so many rows, each with its cursor."""
 
-
 TRY_AGAIN = (-1, 0, 0, 0)
 """Size, time and place of a source that has to be read although it did not change."""
 
@@ -33,6 +32,7 @@ class Task(NamedTuple):
     check: bytes
     state: bytes
     version: str = ""
+    """Of a document, or the mark of the companions of a file that is read on; empty: read anew."""
     document: str = ""
     parts: tuple[str, ...] = ()
     """Files of a ``dir`` document."""
@@ -57,7 +57,8 @@ def batches(task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
         rows = _rows(a, task, day, {})
         reason = "bomb" if isinstance(error, sources.Bomb) else "unreadable"
         rows.finding(reason, _what(error), Ref(task.uri))
-        yield rows.batch(TRY_AGAIN, last.offset, last.line, last.check, last.state)
+        at = (last.offset, last.line, last.check, last.state)
+        yield rows.batch(TRY_AGAIN, *at, last.version if task.kind == "jsonl" else "")
 
 
 def _what(error: Exception) -> str:
@@ -83,7 +84,9 @@ def _rows(a: Agent, task: Task, day: Callable[[int], str], facts: Any) -> Rows:
 def _lines(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
     source = Source(agent=a.name, uri=task.uri)
     cursor = Cursor(source=source, offset=task.offset, line=task.line, state=task.state)
-    reader = a.reader(cursor, text=False, companions=companions(a, task.uri))
+    beside = companions(a, task.uri)
+    reader = a.reader(cursor, text=False, companions=beside)
+    version = task.version if task.offset else a.mark(task.uri, beside)
     rows = _rows(a, task, day, reader.facts)
     uri, line, end, check = task.uri, task.line, task.offset, task.check
     feed, add = reader.feed, rows.add
@@ -102,8 +105,9 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
             rows.finding("too_long", f"line of {chunk.skipped} bytes skipped", place)
         end, check = chunk.end, chunk.check
         if len(rows) >= ROWS_PER_BATCH:
-            yield rows.batch((-1, *task.stat[1:]), end, line, check, reader.state())
-    yield rows.batch(task.stat, end, line, check, reader.state(), task.version)
+            stat = (-1, *task.stat[1:])
+            yield rows.batch(stat, end, line, check, reader.state(), version)
+    yield rows.batch(task.stat, end, line, check, reader.state(), version)
 
 
 def companions(a: Agent, uri: str) -> dict[str, bytes]:
@@ -142,9 +146,9 @@ def _companion(path: str) -> bytes | None:
 def _document(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
     data = document_bytes(a, task.uri, task.kind, task.document, task.parts)
     source = Source(agent=a.name, uri=task.uri, kind=task.kind)  # type: ignore[arg-type]
-    reader = a.reader(
-        Cursor(source=source), text=False, companions=companions(a, task.uri.partition("#")[0])
-    )
+    beside = companions(a, task.uri.partition("#")[0])
+    version = task.version or a.mark(task.uri, beside)
+    reader = a.reader(Cursor(source=source), text=False, companions=beside)
     rows = _rows(a, task, day, reader.facts)
     if data is None:
         detail = f"larger than {sources.MAX_DOCUMENT >> 20} MiB"
@@ -153,7 +157,7 @@ def _document(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch
         rows.add(reader.feed(data, Ref(task.uri, 0, len(data))))
     size = len(data) if data is not None else task.stat[0]
     end = size if task.kind == "json" else 1
-    yield rows.batch(task.stat, end, 0, b"", b"", task.version)
+    yield rows.batch(task.stat, end, 0, b"", b"", version)
 
 
 def document_bytes(

@@ -79,6 +79,7 @@ def run(
     """
     with store.writing(wait):
         store.db.pragma("wal_autocheckpoint", 4_000)
+        store.bulk()
         if store.get("tz") not in (None, tz):
             store.redate(tz, day)
         if store.get("prices_date") not in (None, pricing.prices_date()):

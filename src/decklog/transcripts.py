@@ -173,9 +173,7 @@ def raw(store: Any, session: str) -> Iterator[bytes]:
                 continue
             a = agents.get(part["agent"])
             parts = _folder_parts(a, part)
-            document = reading.document_bytes(
-                a, uri, part["kind"], uri.rpartition("#")[2], parts
-            )
+            document = reading.document_bytes(a, uri, part["kind"], uri.rpartition("#")[2], parts)
             if document:
                 yield document if part["kind"] == "json" else document + b"\n"
 

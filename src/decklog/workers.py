@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import marshal
 import os
 import selectors
@@ -54,8 +55,8 @@ def parallel(tasks: list[Any], day: Callable[[int], str], jobs: int) -> Iterator
                     for batch in batches(task, day):
                         _send(writing, batch)
                 code = 0
-            except BrokenPipeError:
-                code = 0  # the caller has gone
+            except (BrokenPipeError, KeyboardInterrupt):
+                code = 0  # the caller has gone, or is told the same
             except BaseException:
                 import traceback
 

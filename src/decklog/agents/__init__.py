@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Literal, NamedTuple, Protocol, TypeAlias
+from zlib import crc32
 
 from decklog.errors import NotFound
 from decklog.model import Cursor, Event, Facts, Ref
@@ -102,8 +103,19 @@ class Agent:
         raise NotImplementedError
 
     def companions(self, uri: str) -> tuple[str, ...]:
-        """Paths of small files beside the source that its reader wants to see."""
+        """Paths of small files beside the source that its reader wants to see.
+
+        A change in one is noticed where `claim` calls it a ``companion`` below a root.
+        """
         return ()
+
+    def mark(self, uri: str, companions: Mapping[str, bytes]) -> str:
+        """What its companions say of a source, in short: the source is read anew when it changes.
+
+        Where companions change often: of that which `reader` takes from them, and no more.
+        """
+        data = b"\n".join(companions[p] for p in sorted(companions))
+        return f"{crc32(data):08x}" if companions else ""
 
     def queries(self, tables: Mapping[str, frozenset[str]]) -> Queries | None:
         """For a ``sqlite`` source with these tables and columns; None: schema not known."""

@@ -16,7 +16,7 @@ from decklog.agents._shared import (
     ReaderState,
     clean,
     count,
-    is_utf8,
+    loads,
     micro_usd,
     patch_paths,
     sane_ms,
@@ -63,8 +63,8 @@ _stored = re.compile(rb'\dZ_[^/"\\]+[/\\][^"]*\.jsonl"')
 """In a tool's details: the file of a subagent's session, below that of its parent."""
 _quoted = re.compile(r'<(skill|file) name="([^"]*)"[^>]*>.*?</\1>', re.S)
 _refused = re.compile(
-    r"\b429\b|(?:usage|rate)[ _-]?limit|quota|too many requests|limit (?:reached|exceeded)|"
-    r"hit your (?:\S+ )*limit",
+    r"\b429\b|(?:usage|rate|spending|request|hourly|daily|weekly|monthly|plan)[ _-]?limit|quota|"
+    r"too many requests|hit your (?:\S+ )*limit",
     re.I,
 )
 _scope = re.compile(r"\b(weekly|monthly|daily|hourly)\b", re.I)
@@ -133,20 +133,25 @@ class Block(Struct):
 Content: TypeAlias = str | list[Block] | None
 
 
-class Message(Struct, rename="camel"):
+class Response(Struct, rename="camel"):
+    """What is looked at of the messages of a subagent."""
+
     role: str = ""
-    content: Content = None
     timestamp: Number = None
     provider: str | None = None
     model: str | None = None
     usage: Tokens | None = None
+    response_id: str | None = None
+    details: Raw = NULL
+
+
+class Message(Response, rename="camel"):
+    content: Content = None
     stop_reason: str | None = None
     error_message: str | None = None
-    response_id: str | None = None
     tool_call_id: str | None = None
     tool_name: str | None = None
     is_error: bool | None = None
-    details: Raw = NULL
     command: str | None = None
     output: Raw = NULL
     synthetic: bool | None = None
@@ -187,7 +192,7 @@ class Arguments(Struct):
 class Run(Struct, rename="camel"):
     """A subagent's run, in the result of the tool that started it."""
 
-    messages: list[Message] | None = None
+    messages: list[Response] | None = None
     session_file: str | None = None
 
 
@@ -202,7 +207,6 @@ class State(ReaderState, kw_only=True):
 
 _arguments = msgspec.json.Decoder(Arguments)
 _details = msgspec.json.Decoder(Details)
-_string = msgspec.json.Decoder(str)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -255,7 +259,8 @@ class PiReader(BaseReader):
             f.last_at = max(f.last_at or at, at)
         uid = f"{r.id}:{at_text}"
         if not r.id or kind == "session":  # version 1 has no ids
-            uid = f"{m.role if m else kind}:{at_text}:{m and (m.tool_call_id or m.timestamp)}"
+            told = m and (m.tool_call_id or m.timestamp)
+            uid = f"{m.role if m else kind}:{at_text}:{told or ''}"
         self.base = {
             "session": f"pi:{self.s.native}",
             "agent": "pi",
@@ -266,6 +271,8 @@ class PiReader(BaseReader):
         }
         self.out = []
         if first:
+            if self.above not in ("", self.s.native):
+                self.f.parent, self.f.relation = self.above, "subagent"
             start = f"start:{self.s.native}"
             self._put(SessionStarted, uid=start, command="pi", cwd=r.cwd or None)
         if kind == "message" and m:
@@ -291,9 +298,7 @@ class PiReader(BaseReader):
         f.cwd = f.cwd or r.cwd or ""
         self._model(r.provider, r.model_id)
         parent = _id_of(r.parent_session or r.branched_from or "")
-        if self.above not in ("", f.native):
-            f.parent, f.relation = self.above, "subagent"
-        elif parent not in ("", f.native) and not f.parent:
+        if parent not in ("", f.native) and not f.parent:
             f.parent, f.relation = parent, "fork"
             self._put(Forked, parent=f"pi:{parent}", relation="fork")
         if r.title:
@@ -418,7 +423,7 @@ class PiReader(BaseReader):
             tool_name=name,
             tool_kind=tool_kind(name),
             tool_id=b.id,
-            input=_sound(b.arguments) if self.text else NULL,
+            input=b.arguments.copy() if self.text else NULL,
             paths=tuple(dict.fromkeys(paths)),
         )
 
@@ -429,7 +434,7 @@ class PiReader(BaseReader):
         if self.text:
             output = _joined(m.content)
             error = output if m.is_error else None
-            body = {"output": output, "error": error, "data": _sound(m.details)}
+            body = {"output": output, "error": error, "data": m.details.copy()}
         self._put(
             ToolReturned,
             tool_name=m.tool_name,
@@ -448,7 +453,7 @@ class PiReader(BaseReader):
 
     # -- what it cost, and what went wrong -----------------------------------------------------
 
-    def _used(self, m: Message, rank: int = 2) -> None:
+    def _used(self, m: Response, rank: int = 2) -> None:
         """Usage of a response. Its entry's id is left out of the key: a response has none where a
         subagent's messages are part of a tool result, and version 1 gets its ids later."""
         at = sane_ms(m.timestamp)
@@ -502,7 +507,7 @@ class PiReader(BaseReader):
             raw=text[:1000],
         )
 
-    def _said(self, content: str | list[Block] | None) -> str:
+    def _said(self, content: Content) -> str:
         return _joined(content) if self.text else ""
 
 
@@ -538,7 +543,7 @@ def _runs(details: Raw) -> list[Run]:
     return (found and found.results) or []
 
 
-def _answers(run: Run) -> Iterator[Message]:
+def _answers(run: Run) -> Iterator[Response]:
     """Responses in the messages of a subagent's run, and in those of its own subagents' runs."""
     todo = [run]
     while todo:
@@ -557,24 +562,15 @@ def _decode(raw: Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        return decoder.decode(bytes(raw).decode("utf-8", "replace"))
-    except (msgspec.DecodeError, RecursionError):
         return None
 
 
 def _text(raw: Raw) -> str:
-    return _decode(raw, _string) or ""
+    value = loads(raw)
+    return value if isinstance(value, str) else ""
 
 
-def _joined(content: str | list[Block] | None) -> str:
+def _joined(content: Content) -> str:
     if isinstance(content, list):
         return "\n\n".join(_text(b.text) for b in content if b.type == "text")
     return content or ""
-
-
-def _sound(raw: Raw) -> Raw:
-    """The JSON on its own, and as UTF-8 even where it was not."""
-    data = bytes(raw)
-    return Raw(data if is_utf8(data) else data.decode("utf-8", "replace").encode())

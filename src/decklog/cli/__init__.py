@@ -50,6 +50,8 @@ def run(argv: Sequence[str]) -> int:
 def _call(argv: Sequence[str]) -> int:
     from decklog.cli import fast
 
+    if "--sample" in argv[1:]:  # it is an option of the whole, wherever it was typed
+        argv = ["--sample", *(word for word in argv if word != "--sample")]
     call = None if COMPLETE in os.environ else fast.parse(argv)
     if call is not None:
         return call()

@@ -32,13 +32,16 @@ PATCH = "*** Begin Patch"
 DEEP = 6
 
 
-def diff(call: ToolCall) -> list[str]:
-    """Lines of a unified diff, without line ends; empty for a call that changed no text."""
+def diff(call: ToolCall, folder: str = "") -> list[str]:
+    """Lines of a unified diff, without line ends; empty for a call that changed no text.
+
+    Files below ``folder`` (with its slash) are named from there.
+    """
     given, data = _json(call.input), _json(call.data)
     patch = next((t for t in _texts(given) if PATCH in t), "")
     if call.kind not in ("file_edit", "file_write", "notebook") and not patch:
         return []
-    path = call.paths[0] if call.paths else ""
+    path = call.paths[0].removeprefix(folder) if call.paths else ""
     return (
         _from_hunks(data, path)
         or _from_diff(data)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from decklog.hub import Decklog
-    from decklog.model import Session
+    from decklog.model import Event, Session, Turn
 
 PARTIAL = ("too_long", "unreadable", "bomb")
 """Reasons for which a part of a transcript is not shown."""
@@ -30,65 +30,69 @@ def show(*, sample: bool, argument: str, **values: Any) -> int:
         if values["raw"]:
             for record in deck.raw(session.id):
                 output.emit_bytes(record)
+            missing = _unread(deck, session)
         elif values["events"]:
-            _events(deck, session, values)
-        elif values["json"]:
-            output.struct_object(
-                {
-                    "session": session,
-                    "turns": deck.turns(session.id),
-                    "subagents": _subagents(deck, session),
-                }
-            )
+            missing = _events(deck, session, values)
         else:
-            _pages(deck, session, values)
-        return _left_out(deck, session)
+            missing = _turns(deck, session, values)
+    if missing:
+        output.note(f"{figures.count(missing, 'part')} not shown; decklog doctor tells why")
+    return int(missing > 0)
 
 
-def _left_out(deck: Decklog, session: Session) -> int:
-    """1, and a remark, when a part of the transcript could not be shown."""
+def _unread(deck: Decklog, session: Session) -> int:
+    """Parts of the session's sources that could not be read."""
     if not session.counts.findings:
         return 0
-    spans = sum(
+    return sum(
         row["count"]
         for row in deck.finding_rows()
         if row["source"] in session.sources and row["reason"] in PARTIAL
     )
-    if spans:
-        output.note(f"{figures.count(spans, 'part')} not shown; decklog doctor tells why")
-    return int(spans > 0)
 
 
-def _subagents(deck: Decklog, session: Session) -> list[Session]:
-    return [s for s in deck.children(session.id) if s.relation == "subagent"]
+def _untold(events: list[Event]) -> int:
+    return sum(1 for e in events if getattr(e, "reason", "") in PARTIAL)
 
 
-def _events(deck: Decklog, session: Session, values: dict[str, Any]) -> None:
-    events = deck.events(session.id)
+def _events(deck: Decklog, session: Session, values: dict[str, Any]) -> int:
+    events = list(deck.events(session.id))
     if values["json"]:
         output.struct_array(events)
-        return
-    limit = None if values["full"] else tables.columns() or 200
-    lines = (summary(e, deck.zone) for e in events)
-    output.page(
-        (line if limit is None else tables.cut(line, limit) for line in lines),
-        pager=not values["no_pager"],
-    )
+    else:
+        limit = None if values["full"] else tables.columns() or 200
+        lines = (summary(e, deck.zone) for e in events)
+        output.page(
+            (line if limit is None else tables.cut(line, limit) for line in lines),
+            pager=not values["no_pager"],
+        )
+    return _untold(events)
 
 
-def _pages(deck: Decklog, session: Session, values: dict[str, Any]) -> None:
+def _turns(deck: Decklog, session: Session, values: dict[str, Any]) -> int:
     telling = Telling(deck.zone, session.cwd, full=bool(values["full"]))
-    lines = list(_header(deck, session))
+    lines = [] if values["json"] else list(_header(deck, session))
+    turns: list[Turn] = []
+    missing = 0
     try:
         for turn, events in deck.story(session.id):
-            lines += ["", *telling.turn(turn, events)]
+            missing += _untold(events)
+            if values["json"]:
+                turns.append(turn)
+            else:
+                lines += ["", *telling.turn(turn, events)]
     except SourceError:
         output.page(lines, pager=False)
         raise
+    if values["json"]:
+        below = [s for s in deck.children(session.id) if s.relation == "subagent"]
+        output.struct_object({"session": session, "turns": turns, "subagents": below})
+        return missing
     lines += _below(deck, session)
     if values["full"]:
         lines += _files(deck, session)
     output.page(lines, pager=not values["no_pager"])
+    return missing
 
 
 def _header(deck: Decklog, s: Session) -> Iterator[str]:

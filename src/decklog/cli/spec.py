@@ -111,7 +111,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "why",
         "why:why",
-        "The ledger behind a number: every record, whether it counted, and why.",
+        "The ledger behind a number: what counted, and why.",
         (AGENT, Option("all", "counted records too, one by one", bool, short="a"), *COMMON),
         argument="session|date",
         required=True,
@@ -131,13 +131,13 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "agents",
         "agents:agents",
-        "Known agents: where they are looked for, what was found, what they can do.",
+        "Known agents: where they are looked for, what was found.",
         (JSON, NO_SYNC),
     ),
     Command(
         "doctor",
         "doctor:doctor",
-        "What was not read as it stood, what is at risk, and the remedy.",
+        "What was not read as it stood, and the remedy.",
         (Option("all", "every finding, however many", bool, short="a"), *COMMON),
     ),
     Command("config", "config:config", "Settings, each with its origin.", (JSON,)),

@@ -108,7 +108,7 @@ class Telling:
             yield from self._text(call.output, lines, lead, output.dim)
 
     def _changed(self, call: ToolCall, lead: str) -> Iterator[str]:
-        lines = diffs.diff(call)
+        lines = diffs.diff(call, self.cwd)
         shown = lines if self.full else lines[:DIFF_LINES]
         for line in shown:
             yield lead + _diff_paint(line)(line if self.full else line[:LINE])

@@ -46,10 +46,9 @@ def columns() -> int | None:
     """Width of the terminal; None where there is none."""
     if not output.is_terminal():
         return None
-    try:
-        return int(os.environ["COLUMNS"])
-    except (KeyError, ValueError):
-        pass
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdigit() and int(stated):
+        return int(stated)
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or 80
     except OSError:

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
         def reserve_all(self, wanted: Iterable[tuple[str, str, str]]) -> list[int]:
             """Ids of sources, new or old, for (agent, uri, kind)."""
 
+        def met_companions(
+            self, agent: str, files: Iterable[tuple[str, tuple[int, int, int, int]]]
+        ) -> None:
+            """Keep size, time, device and inode of companions, as they were considered."""
+
         def apply(self, batches: Sequence[Batch]) -> None:
             """Write rows and the cursors they lead to, in one transaction."""
 

@@ -241,7 +241,7 @@ class Reading:
             """select agent, count(*), sum(max(size, 0)), sum(gone),
                 sum(case when kind = 'jsonl' and not gone and uri not like '%.zst'
                     then max(size - offset, 0) else 0 end)
-            from source where kind <> 'other' group by 1 order by 1"""
+            from source where kind not in ('other', 'companion') group by 1 order by 1"""
         ).fetchall()
         sessions = dict(
             self.db.execute("select agent, count(*) from session where listed group by 1")

@@ -178,11 +178,12 @@ class Rows:
         ok = None if e.success is None else int(e.success)
         call = self.calls.get(e.tool_id or "")
         if call is not None:
-            call[7] = e.child or call[7]
-            call[11:13] = [
-                call[11] if e.at is None else e.at,
-                call[12] if e.duration_ms is None else e.duration_ms,
-            ]
+            if e.child:
+                call[7] = e.child
+            if e.at is not None:
+                call[11] = e.at
+            if e.duration_ms is not None:
+                call[12] = e.duration_ms
             call[10], call[13], call[14] = ok, e.ref.offset, e.ref.length
         else:  # its call came in an earlier batch
             row = (ok, e.at, e.duration_ms, e.child or None, e.ref.offset, e.ref.length)

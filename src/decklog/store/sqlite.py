@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FILE = "decklog.db"
 LOCK = "write.lock"
+UNSYNCED = "unsynced"
+"""Key of the boot in which the store was filled without waiting for the disk."""
 BUSY_MS = 5_000
 
 
@@ -54,6 +56,15 @@ def _failure(path: str, error: apsw.Error) -> Exception:
     return error
 
 
+def _boot() -> str:
+    """Identity of this boot of the machine; empty where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
 class SqliteStore(queries.Reading):
     """See `decklog.store.Store`."""
 
@@ -75,8 +86,11 @@ class SqliteStore(queries.Reading):
         version = self.db.pragma("user_version")
         if version > VERSION:
             raise StoreTooNew(f"{self.path} was written by a newer decklog (format {version})")
+        if version and self.get(UNSYNCED) not in (None, _boot()):
+            self._reset()
+            version = 0
         if version == 0:
-            with self.writing():
+            with self.writing(settle=False):
                 if self.db.pragma("user_version") == 0:
                     self.db.pragma("page_size", 8192)
                     self.db.pragma("journal_mode", "wal")
@@ -84,6 +98,37 @@ class SqliteStore(queries.Reading):
                     self.db.execute(SCHEMA)
                     self.db.pragma("user_version", VERSION)
                     self.db.execute("commit")
+
+    # -- the first filling ---------------------------------------------------------------------
+    #
+    # A new store is filled without waiting for the disk: until the next writer has flushed it, it
+    # is trusted only within the same boot of the machine. The end of a process, however it comes
+    # about, loses nothing; after the end of the machine the store is made anew.
+
+    def bulk(self) -> None:
+        """Fill an empty store without waiting for the disk, where a reboot can be told."""
+        empty = self.db.execute("select 1 from part limit 1").fetchone() is None
+        if empty and _boot():
+            self.db.pragma("synchronous", 2)
+            self.put(UNSYNCED, _boot())
+            self.db.pragma("synchronous", 0)
+
+    def _settle(self) -> None:
+        """Flush what was filled in bulk, and only then say so."""
+        mark = self.get(UNSYNCED)
+        if mark is not None:
+            self.db.pragma("synchronous", 2)
+            self.put("settled", mark)  # a page to write: a checkpoint of nothing flushes nothing
+            self.db.execute("pragma wal_checkpoint(truncate)").fetchall()
+            with self._transaction():
+                self.db.execute("delete from meta where key in (?, 'settled')", (UNSYNCED,))
+
+    def _reset(self) -> None:
+        """Empty a database that may be damaged, in place: others may have it open."""
+        with self.writing(settle=False):
+            self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
+            self.db.execute("vacuum")
+            self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
 
     def close(self) -> None:
         self.db.close()
@@ -94,7 +139,7 @@ class SqliteStore(queries.Reading):
     # -- writing -------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, wait: float = 30.0) -> Iterator[None]:
+    def writing(self, wait: float = 30.0, *, settle: bool = True) -> Iterator[None]:
         """Be the one writer: an advisory lock on a file of its own, which a crash releases."""
         import fcntl
 
@@ -124,6 +169,8 @@ class SqliteStore(queries.Reading):
                 pause = min(0.1, pause * 2)
         self.lock = fd
         try:
+            if settle:
+                self._settle()
             self.db.pragma("synchronous", 1)
             self.db.pragma("cache_size", -32_768)
             yield
@@ -166,6 +213,17 @@ class SqliteStore(queries.Reading):
             (agent, _uri(uri), kind),
         ).fetchone()
         return int(row[0])
+
+    def met_companions(
+        self, agent: str, files: Iterable[tuple[str, tuple[int, int, int, int]]]
+    ) -> None:
+        with self._transaction():
+            for uri, stat in files:
+                source = self._reserve(agent, uri, "companion")
+                self.db.execute(
+                    "update source set size = ?, mtime_ns = ?, device = ?, inode = ? where id = ?",
+                    (*stat, source),
+                )
 
     def note(self, agent: str, uri: str, kind: str, reason: str, detail: str) -> None:
         """A finding about a whole file, in place of what was noted of it before."""

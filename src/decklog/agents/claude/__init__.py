@@ -1,4 +1,4 @@
-"""Claude Code: JSON Lines under ``~/.claude/projects``. Sources of the facts: docs/formats/claude.md."""
+"""Claude Code: JSON Lines under ``~/.claude/projects``. Its facts: docs/formats/claude.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from decklog.agents import Agent, Claim, Reader, Root
 from decklog.model import Cursor
-
 
 
 class Claude(Agent):

@@ -12,7 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from decklog.model import NULL
 
-ABSENT = Raw(b"")
+ABSENT: Any = Raw(b"")
 """Stands for a key that a record does not have at all."""
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -158,7 +158,7 @@ class Line(Struct, gc=False):
     type: str = ""
     uuid: str | None = None
     timestamp: str | None = None
-    toolUseResult: Result | str | list[Raw] | bool | int | float | None = ABSENT  # type: ignore[assignment]  # noqa: N815
+    toolUseResult: Result | str | list[Raw] | bool | int | float | None = ABSENT  # noqa: N815
     session_id: str | None = None
     isMeta: bool | None = None  # noqa: N815
     isCompactSummary: bool | None = None  # noqa: N815

@@ -20,10 +20,16 @@ class Codex(Agent):
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = (env.get("CODEX_HOME") or f"{env['HOME']}/.codex").rstrip("/")
-        return (Root(f"{home}/sessions"), Root(f"{home}/archived_sessions"))
+        return (
+            Root(f"{home}/sessions"),
+            Root(f"{home}/archived_sessions"),
+            Root(home, only=(INDEX,)),
+        )
 
     def claim(self, relative: str) -> Claim | None:
         name = relative.rpartition("/")[2]
+        if relative == INDEX:
+            return "companion"
         if name.startswith("rollout-"):
             if name.endswith((".jsonl", ".jsonl.zst")):
                 return "jsonl"
@@ -39,6 +45,11 @@ class Codex(Agent):
             if found:
                 return (f"{home}/{INDEX}",)
         return ()
+
+    def mark(self, uri: str, companions: Mapping[str, bytes]) -> str:
+        from decklog.agents.codex.core import title_of
+
+        return title_of(uri, companions)
 
     def reader(
         self,

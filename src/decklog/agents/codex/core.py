@@ -179,6 +179,13 @@ class Core(BaseReader):
             f.title, f.title_rank = title, 2
 
 
+def title_of(uri: str, companions: Mapping[str, bytes]) -> str:
+    """The name that the index has for the session of a transcript; empty for none."""
+    found = _name.search(uri.rpartition("/")[2])
+    indexes = (data for path, data in companions.items() if path.endswith(INDEX))
+    return next((_indexed(data, found[1]) for data in indexes if found), "")
+
+
 def _indexed(index: bytes, native: str) -> str:
     """The last name of a session in the index that all sessions share; only lines that hold its
     id are decoded."""

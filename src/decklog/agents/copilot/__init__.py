@@ -8,6 +8,10 @@ from decklog.agents import Agent, Claim, Reader, Root
 from decklog.model import Cursor
 
 
+TOLD = (b"cwd:", b"branch:", b"repository:", b"host_type:", b"name:", b"summary:", b"user_named:")
+"""What the reader takes from ``workspace.yaml``; its times and counts change with every turn."""
+
+
 class Copilot(Agent):
     name = "copilot"
     title = "GitHub Copilot CLI"
@@ -32,6 +36,10 @@ class Copilot(Agent):
     def companions(self, uri: str) -> tuple[str, ...]:
         folder, _, name = uri.rpartition("/")
         return (f"{folder}/workspace.yaml",) if name == "events.jsonl" else ()
+
+    def mark(self, uri: str, companions: Mapping[str, bytes]) -> str:
+        lines = (line for data in companions.values() for line in data.splitlines())
+        return super().mark(uri, {uri: b"\n".join(x for x in lines if x.startswith(TOLD))})
 
     def reader(
         self,

@@ -17,13 +17,18 @@ class Gemini(Agent):
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = env.get("GEMINI_CLI_HOME") or env["HOME"]
-        return (Root(f"{home.rstrip('/')}/.gemini/tmp", skip=("tool-outputs",)),)
+        base = f"{home.rstrip('/')}/.gemini"
+        return (
+            Root(f"{base}/tmp", skip=("tool-outputs",)),
+            Root(base, only=("projects.json", "history"), skip=(".git",)),
+        )
 
     def claim(self, relative: str) -> Claim | None:
         _, below, rest = f"/{relative}".partition("/chats/")
         folder, _, name = rest.rpartition("/")
         if not below:  # checkpoints, logs.json, plans, shell history: nothing that is a session
-            return "companion" if relative.endswith("/.project_root") else "ignore"
+            told = relative.endswith("/.project_root") or relative == "projects.json"
+            return "companion" if told else "ignore"
         if name.startswith("session-") or folder:
             if name.endswith(".jsonl"):
                 return "jsonl"
@@ -37,6 +42,11 @@ class Gemini(Agent):
         from decklog.agents.gemini import places
 
         return places.companions(uri)
+
+    def mark(self, uri: str, companions: Mapping[str, bytes]) -> str:
+        from decklog.agents.gemini import places
+
+        return places.workspace(uri, companions)
 
     def reader(
         self,

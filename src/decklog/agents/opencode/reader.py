@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from hashlib import sha256
@@ -16,7 +15,8 @@ from decklog.agents._shared import (
     BaseReader,
     clean,
     convert_lenient,
-    mend_text,
+    loads,
+    mend,
     micro_usd,
     patch_paths,
     paths_in,
@@ -68,6 +68,8 @@ TRUE = Raw(b"true")
 QUIET_MESSAGES = frozenset({"system", "idle"})
 QUIET_PARTS = frozenset({"step-start", "step-finish", "snapshot", "patch", "file", "agent"})
 """Parts that are no event of their own; steps, patches and files are looked at as a whole."""
+DISJOINT = ("anthropic", "google", "xai")
+"""Providers whose recorded output never held the reasoning, as OpenAI's and others' did before 1.2."""
 LIMITS = ("provider.rate-limit", "provider.quota")
 """What 2.x calls the errors of a provider that wants to be asked later."""
 
@@ -75,7 +77,8 @@ _default_title = re.compile(r"(?:New|Child) session - \d{4}-\d\d-\d\dT")
 _fork_title = re.compile(r"(.+) \(fork #(\d+)\)", re.S)
 _old_version = re.compile(r"v?(?:0\.|1\.[01]\.)")
 _limit = re.compile(
-    r"(?:usage|rate)[ _-]?limit|quota|too many requests|limit (?:reached|exceeded)|hit your limit",
+    r"(?:usage|rate|spending|request|hourly|daily|weekly|monthly|plan)[ _-]?limit|quota|"
+    r"too many requests|hit your (?:\S+ )*limit",
     re.I,
 )
 _scope = re.compile(r"\b(weekly|monthly|daily|hourly)\b", re.I)
@@ -121,30 +124,27 @@ class OpenCodeReader(BaseReader):
         try:
             value: T = _decoders[kind].decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            text = bytes(raw).decode("utf-8", "replace")
+            pass
         else:
             return value
         try:
-            return self._mend(json.loads(text, parse_int=_whole), kind)
+            return self._mend(loads(raw), kind)
         except RecursionError:
             self._warn("too_deep", f"{kind.__name__.lower()} nested too deeply")
             return None
 
     def _mend(self, value: Any, kind: type[T]) -> T | None:
-        value = mend_text(value)
+        value = mend(value)
         if not isinstance(value, dict):
             self._warn("bad_field", f"no {kind.__name__.lower()}")
             return None
-        fields = msgspec.structs.fields(kind)  # type: ignore[arg-type]
-        raw = {f.name: value.pop(f.name) for f in fields if f.type is Raw and f.name in value}
         try:
             record, bad = convert_lenient(value, kind)
         except msgspec.ValidationError as error:
             self._warn("unknown", f"not understood: {error}")
             return None
-        for name, held in raw.items():
-            setattr(record, name, Raw(msgspec.json.encode(held)))
-        self._warn("bad_field", ", ".join(bad) or "not Unicode")
+        if bad:
+            self._warn("bad_field", ", ".join(bad))
         mended: T = record
         return mended
 
@@ -189,8 +189,8 @@ class OpenCodeReader(BaseReader):
     def _seen(self, at: Number) -> int | None:
         ms, f = sane_ms(at), self.f
         if ms is not None:
-            f.opened_at = ms if f.opened_at is None else min(f.opened_at, ms)
-            f.started_at = f.started_at or ms
+            f.opened_at = f.opened_at or ms
+            f.started_at = min(f.started_at or ms, ms)
             f.last_at = max(f.last_at or ms, ms)
         return ms
 
@@ -331,7 +331,7 @@ class OpenCodeReader(BaseReader):
             told = "\n".join(p.text for p in parts if p.type == "text" and p.text)
             self._put(Compacted, trigger=self.trigger or "auto", summary=self._body(told))
         # The tokens of a message with several steps are those of the last step.
-        within = self.old and not provider.startswith(("google", "xai"))
+        within = self.old and not provider.startswith(DISJOINT)
         steps = [p for p in parts if p.type == "step-finish"]
         usage = usage_of(m.tokens, within)
         stepped = sum((usage_of(p.tokens, within) for p in steps), Usage())
@@ -374,7 +374,7 @@ class OpenCodeReader(BaseReader):
         time = state.time or p.time or NEVER
         start = time.start or time.ran or time.created
         end = time.end or time.completed
-        given = _decode(state.input)
+        given = loads(state.input)
         paths = paths_in(_flat(given), ("filePath", "file_path", "path"))
         if isinstance(given, dict) and isinstance(given.get("patchText"), str):
             paths += patch_paths(given["patchText"])
@@ -459,18 +459,6 @@ def _forked_from(title: str, origins: list[Origin]) -> str:
     return next((o.id for o in origins if o.title == before), origins[0].id)
 
 
-def _whole(digits: str) -> int | None:
-    """A whole number, unless it is absurd: thousands of digits take long or are refused."""
-    return int(digits) if len(digits) <= 20 else None
-
-
-def _decode(raw: Raw) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
 def _flat(value: Any) -> dict[str, str]:
     items = value.items() if isinstance(value, dict) else ()
     return {k: v for k, v in items if isinstance(v, str)}
@@ -478,7 +466,7 @@ def _flat(value: Any) -> dict[str, str]:
 
 def _text(raw: Raw) -> str:
     """Text of a string, of ``{message}``, or of a list of ``{text}``."""
-    value = _decode(raw)
+    value = loads(raw)
     if isinstance(value, dict):
         value = value.get("message")
     if isinstance(value, list):
