@@ -69,7 +69,7 @@ QUIET_MESSAGES = frozenset({"system", "idle"})
 QUIET_PARTS = frozenset({"step-start", "step-finish", "snapshot", "patch", "file", "agent"})
 """Parts that are no event of their own; steps, patches and files are looked at as a whole."""
 DISJOINT = ("anthropic", "google", "xai")
-"""Providers whose recorded output never held the reasoning, as OpenAI's and others' did before 1.2."""
+"""Providers whose recorded output never held the reasoning, as that of others did before 1.2."""
 LIMITS = ("provider.rate-limit", "provider.quota")
 """What 2.x calls the errors of a provider that wants to be asked later."""
 
