@@ -157,7 +157,7 @@ def _folder_parts(a: Agent, part: Mapping[str, Any]) -> list[str]:
     if part["kind"] != "dir":
         return []
     root, _, document = part["uri"].rpartition("#")
-    relatives = [relative for relative, _ in sources.walk(root)]
+    relatives = [r for r, _ in sources.walk(root) if a.claim(r) == "dir"]
     return a.gather(relatives).get(document, [])
 
 

@@ -500,5 +500,3 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
         found = _decoders[kind] = msgspec.json.Decoder(kind)
     return found
 
-
-mend_text = mend
