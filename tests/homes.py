@@ -33,7 +33,9 @@ class Line(NamedTuple):
 
 
 def stamp(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
+    return (
+        datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
+    )
 
 
 def line(record: Mapping[str, Any], key: str = "", tokens: Tokens = (0, 0, 0, 0)) -> Line:

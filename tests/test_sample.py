@@ -28,7 +28,8 @@ def deck(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_tokens_by_agent_day_and_model(deck: decklog.Decklog) -> None:
     got = {
         f"{r['agent']}|{r['date']}|{r['model']}": {
-            k: r[k] for k in ("input", "cache_read", "cache_write", "output", "reasoning", "responses")
+            k: r[k]
+            for k in ("input", "cache_read", "cache_write", "output", "reasoning", "responses")
         }
         for r in deck.usage_rows("daily")
     }

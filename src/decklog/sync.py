@@ -127,7 +127,7 @@ def _read_all(
     pending = size = lines = 0
     for b in stream:
         group.append(b)
-        pending += sum(map(len, (b.usage, b.calls, b.touched, b.prompts)))
+        pending += len(b.usage) + len(b.calls) + len(b.touched) + len(b.prompts)
         offset, line = started[b.source]
         size += max(0, b.offset - offset)
         lines += b.line - line

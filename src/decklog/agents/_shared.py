@@ -75,15 +75,6 @@ def clean(text: str, limit: int = PROMPT_LENGTH) -> str:
     return line[:limit]
 
 
-def short_id(native: str) -> str:
-    """A display id of at most 12 characters; identity is always the full id."""
-    text = native.strip()
-    if not text:
-        return "session"
-    text = re.split(r"[/\\]", text)[-1].removesuffix(".jsonl")
-    return text if len(text) <= 12 else f"{text[:6]}.{text[-5:]}"
-
-
 # --- tools ------------------------------------------------------------------------------------
 
 _TOOL_KINDS: dict[str, ToolKind] = {
@@ -499,4 +490,3 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     if found is None:
         found = _decoders[kind] = msgspec.json.Decoder(kind)
     return found
-

@@ -409,8 +409,9 @@ class _Origins:
 
     def _rank(self, name: str) -> tuple[Any, ...]:
         opened, started, parent = self.db.execute(
-            f"""select min(opened_at), min(started_at), max(case when {_FORKED} then {_PARENT} end)
-            from part p where session = ?""",
+            # a stated parent counts for a subagent as well: it may take its parent's context along
+            f"""select min(opened_at), min(started_at),
+                max(case when p.parent <> '' then {_PARENT} end) from part p where session = ?""",
             (name,),
         ).fetchone()
         looks_copied = int(opened is not None and started is not None and opened > started)

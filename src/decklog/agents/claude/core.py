@@ -13,7 +13,7 @@ from decklog.agents.claude.records import FullLine, Line
 from decklog.agents.claude.totals import Totals
 from decklog.model import Cursor, Event, Facts, Forked, Ref, SessionStarted
 
-_aside = re.compile(r"a([a-z_]+)-[0-9a-f]+")
+_aside = re.compile(r"a([a-z_]{1,64})-[0-9a-f]{1,64}")
 _uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

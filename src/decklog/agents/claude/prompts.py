@@ -39,8 +39,8 @@ OWN_COMMANDS = frozenset(
 )
 """Slash commands that set up the program; others are prompts of their own."""
 
-_wrapped = re.compile(r"\s*<(system-reminder|ide_\w+|user-prompt-submit-hook)>.*?</\1>\s*", re.S)
-_command = re.compile(r"<command-name>\s*(\S+?)\s*</command-name>")
+_wrapper = re.compile(r"<(system-reminder|ide_\w{1,64}|user-prompt-submit-hook)>")
+_command = re.compile(r"<command-name>\s{0,99}(\S{1,999}?)\s{0,99}</command-name>")
 _arguments = re.compile(r"<command-args>(.*?)</command-args>", re.S)
 _limit = re.compile(
     r"hit your (?:\S+ ){0,3}limit|(?<!context )limit reached|usage limit|spend(?:ing)? limit"
@@ -56,8 +56,13 @@ def parted(text: str) -> tuple[str, str]:
     if not text.startswith(INJECTED):
         return "", text
     end = 0
-    while match := _wrapped.match(text, end):
-        end = match.end()
+    while match := _wrapper.match(text, end):
+        close = f"</{match[1]}>"
+        at = text.find(close, match.end())
+        if at < 0:
+            break
+        end = at + len(close)
+        end += len(text) - end - len(text[end:].lstrip())
     rest = text[end:]
     if not end or not rest or rest.startswith(INJECTED):
         return text, ""

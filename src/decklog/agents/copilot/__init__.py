@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from decklog.agents import Agent, Claim, Reader, Root
 from decklog.model import Cursor
 
-
 TOLD = (b"cwd:", b"branch:", b"repository:", b"host_type:", b"name:", b"summary:", b"user_named:")
 """What the reader takes from ``workspace.yaml``; its times and counts change with every turn."""
 
