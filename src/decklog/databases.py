@@ -7,15 +7,16 @@ from urllib.parse import quote
 import apsw
 
 from decklog.agents import Agent, Queries
+from decklog.errors import SourceError
 
 MAX_STEPS_MS = 2_000
 
 
-class Unreadable(Exception):
+class Unreadable(SourceError):
     """The database cannot be read now; the message says why."""
 
 
-class UnknownSchema(Exception):
+class UnknownSchema(SourceError):
     """The database has tables that its agent is not known to write."""
 
 

@@ -214,7 +214,7 @@ class Plan:
         for document, relatives in a.gather(files).items():
             seen = [files[r] for r in relatives]
             moments = ",".join(f"{s.size}:{s.mtime_ns}" for s in seen)
-            version = f"{len(seen)} {sources.check_hash(moments.encode()).hex()}"
+            version = f"{len(seen)} {sources.checksum(moments.encode()).decode()}"
             stat = (sum(s.size for s in seen), max(s.mtime_ns for s in seen), 0, 0)
             versions[document] = (version, stat, tuple(relatives))
         self._documents(a, root, "dir", versions)

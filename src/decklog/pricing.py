@@ -20,7 +20,6 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -281,8 +280,8 @@ _Index = dict[str, tuple[str, str]]
 @cache
 def _book() -> _Book:
     """The bundled list: the one file this module reads, once, when the first price is asked."""
-    path = Path(__file__).with_name("prices.json")
-    return msgspec.json.decode(path.read_bytes(), type=_Book)
+    with open(__file__.removesuffix("pricing.py") + "prices.json", "rb") as f:
+        return msgspec.json.decode(f.read(), type=_Book)
 
 
 @cache

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from decklog import agents, databases, pricing, sources
+from decklog import agents, pricing, sources
 from decklog.agents import Agent
+from decklog.errors import SourceError
 from decklog.model import Cursor, Ref, Source
 from decklog.store.rows import Batch, Rows
 
@@ -63,8 +63,10 @@ def batches(task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
 
 def _what(error: Exception) -> str:
     """What failed; of errors in code the place, for their text may be that of a transcript."""
-    if isinstance(error, OSError | sources.Bomb | databases.Unreadable):
+    if isinstance(error, OSError | sources.Bomb | SourceError):
         return str(error)
+    import traceback
+
     at = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {os.path.basename(at.filename)}, line {at.lineno}"
 
@@ -175,6 +177,8 @@ def document_bytes(
             os.close(fd)
     base = uri.rpartition("#")[0]
     if kind == "sqlite":
+        from decklog import databases
+
         return databases.document(base, a, document)
     files = {}
     for relative in parts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -251,13 +250,11 @@ def salvage(line: bytes) -> list[tuple[int, int, Any]]:
         except (ValueError, RecursionError):
             at += 1
             continue
-        # An inner object of a torn record is not a record: only one that ends where a record
-        # can end (end of line, or another object, or junk that is no JSON punctuation).
-        first = not text[done:at].strip()
-        if not first and (text[end : end + 1] in (",", "]", "}", ":") or not _is_record(value)):
+        before = text[done:at].rstrip()
+        if before and _is_inner(before[-1], value, text[end : end + 1]):
             at += 1
             continue
-        if text[done:at].strip():
+        if before:
             put(at, None)
         put(end, value)
         at = end
@@ -266,10 +263,16 @@ def salvage(line: bytes) -> list[tuple[int, int, Any]]:
     return spans
 
 
-def _is_record(value: object) -> bool:
-    return isinstance(value, dict) and bool(
-        value.keys() & {"type", "timestamp", "uuid", "id", "payload", "role", "record_type", "$set"}
-    )
+_RECORD = {"type", "timestamp", "uuid", "id", "payload", "role", "record_type", "$set"}
+
+
+def _is_inner(before: str, value: dict[str, Any], behind: str) -> bool:
+    """True for an object that is a part of a torn record: it stands where a value stands, or does
+    not end where a record can end. (Also a record may be torn just where a value would begin.)"""
+    names = value.keys() & _RECORD
+    if before in ":,[":
+        return "type" not in names or names.isdisjoint(("timestamp", "uuid"))
+    return not names or (behind != "" and behind in ",]}:")
 
 
 _surrogate = re.compile("[\ud800-\udfff]")
@@ -461,6 +464,8 @@ class BaseReader:
             place = Ref(ref.source, ref.offset + start, end - start, ref.line)
             if value is None:
                 part = line[start:end]
+                import hashlib  # seldom needed, and slow to load
+
                 digest = hashlib.sha256(part).hexdigest()[:16]
                 what = "NUL bytes" if not part.strip(b"\0") else "no whole record"
                 events.append(self.warn("damaged", f"{what} (sha256 {digest})", place, part))

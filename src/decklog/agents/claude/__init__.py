@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from decklog.agents import Agent, Claim, Reader, Root
 from decklog.model import Cursor
 
+NOTES = ("journal.jsonl", "sessions-index.json")
+"""What Claude Code itself keeps beside transcripts."""
+NO_SESSIONS = (".md", ".txt", ".lock", ".tmp", ".html", ".pdf", ".png", ".jpg", ".jpeg", ".svg")
+"""Ends of names that people, plugins and tools leave there."""
+
 
 class Claude(Agent):
     name = "claude"
@@ -25,13 +30,11 @@ class Claude(Agent):
 
     def claim(self, relative: str) -> Claim | None:
         name = relative.rpartition("/")[2]
-        if name.endswith(".jsonl"):
-            return "ignore" if name == "journal.jsonl" else "jsonl"
-        if name.endswith(".meta.json"):
-            return "companion"
-        if name.startswith(".") or name == "sessions-index.json" or name.endswith(NO_SESSIONS):
+        if name.startswith(".") or name in NOTES or name.endswith(NO_SESSIONS):
             return "ignore"
-        return None
+        if name.endswith(".jsonl"):
+            return "jsonl"
+        return "companion" if name.endswith(".meta.json") else None
 
     def companions(self, uri: str) -> tuple[str, ...]:
         if uri.rpartition("/")[2].startswith("agent-"):
@@ -49,8 +52,5 @@ class Claude(Agent):
 
         return ClaudeReader(cursor, text=text, companions=companions)
 
-
-NO_SESSIONS = (".md", ".txt", ".lock", ".tmp", ".html", ".pdf", ".png", ".jpg", ".jpeg", ".svg")
-"""Ends of names that people, plugins and tools leave beside transcripts."""
 
 AGENT = Claude()
