@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+
+import zstandard
 
 from decklog import config, hub
 from decklog.sync import Report
@@ -60,19 +62,29 @@ class Transcript:
     """Native session id."""
     now: int = START
     lines: list[Line] = field(default_factory=list)
+    packed: bool = False
+    """Written as a compressed file."""
 
     @property
     def path(self) -> str:
         """Below HOME."""
         raise NotImplementedError
 
+    def twin(self, lines: int | None = None, **changes: Any) -> Self:
+        """Another transcript of the same session with (the first) lines of this one."""
+        return replace(self, lines=self.lines[:lines], **changes)
+
     def tick(self) -> str:
         self.now += 1000
         return stamp(self.now)
 
+    def prompt(self, text: str) -> None:
+        raise NotImplementedError
+
     @property
     def data(self) -> bytes:
-        return b"".join(x.data for x in self.lines)
+        plain = b"".join(x.data for x in self.lines)
+        return zstandard.compress(plain) if self.packed else plain
 
     def write(self, home: Path, lines: slice = slice(None)) -> Path:
         """Write it (or some lines of it) below a HOME, as a new file."""
@@ -93,7 +105,7 @@ class Claude(Transcript):
     @property
     def path(self) -> str:
         place = f"{self.name}/subagents/agent-{self.agent}" if self.agent else self.name
-        return f".claude/projects/{self.folder}/{place}.jsonl"
+        return f".claude/projects/{self.folder}/{place}.jsonl{'.zst' * self.packed}"
 
     @property
     def id(self) -> str:
@@ -125,7 +137,7 @@ class Claude(Transcript):
         """A response, streamed in so many records: all but the last state little output."""
         for i in range(records):
             last = i == records - 1
-            output = tokens[3] if last else 1
+            output = tokens[3] if last else min(1, tokens[3])
             block: dict[str, Any] = {"type": "text", "text": f"{key} {i}"}
             if last and tool:
                 given = {"file_path": path or f"/home/me/work/{key}.py"}
@@ -162,8 +174,10 @@ class Claude(Transcript):
         """The first record of a fork that was given a prompt when it was made."""
         self._put("queue-operation", "", operation="enqueue")
 
-    def fork(self, name: str, lines: int, *, queue: bool = True, after: int = 60_000) -> Claude:
-        """Another session that begins with copies of the first lines of this one."""
+    def fork(
+        self, name: str, lines: int | None = None, *, queue: bool = True, after: int = 60_000
+    ) -> Claude:
+        """Another session that begins with copies of (the first) lines of this one."""
         made = Claude(name, self.now + after, version=self.version, folder=self.folder)
         if queue:
             made.queue()
@@ -182,6 +196,7 @@ class Codex(Transcript):
     """False: as written before turns had ids."""
     total: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     turn: str = ""
+    archived: bool = False
 
     def __post_init__(self) -> None:
         if not self.lines:
@@ -189,7 +204,9 @@ class Codex(Transcript):
 
     @property
     def path(self) -> str:
-        return f".codex/sessions/2026/01/01/rollout-2026-01-01T00-00-00-{self.name}.jsonl"
+        folder = "archived_sessions" if self.archived else "sessions/2026/01/01"
+        name = f"rollout-2026-01-01T00-00-00-{self.name}.jsonl{'.zst' * self.packed}"
+        return f".codex/{folder}/{name}"
 
     @property
     def id(self) -> str:
@@ -239,7 +256,7 @@ class Codex(Transcript):
             info = {"total_token_usage": _five(self.total), "last_token_usage": _five(last)}
             self._put("event_msg", {"type": "token_count", "info": info}, f"codex:{key}", *tokens)
 
-    def fork(self, name: str, lines: int, *, after: int = 60_000) -> Codex:
+    def fork(self, name: str, lines: int | None = None, *, after: int = 60_000) -> Codex:
         """A session that says where it comes from and repeats it, with times of its own."""
         made = Codex(name, self.now + after, parent=self.name, model=self.model, turns=self.turns)
         for x in self.lines[:lines]:

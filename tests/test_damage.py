@@ -15,12 +15,12 @@ from typing import NamedTuple
 import msgspec
 import pytest
 import zstandard
-from homes import START, Claude, Codex, Line, Tokens, line, truth
 
 import decklog
-from decklog import databases, hub, reading, sources
-from decklog.model import Event, Finding, Session, UserMessage
+from decklog import agents, databases, hub, reading, sources
+from decklog.model import Event, Finding, ParseWarning, Session, UsageReported, UserMessage
 from decklog.sync import Report
+from homes import START, Claude, Codex, Line, Tokens, line, truth
 
 NAME = "11111111-2222-4333-8444-555555555555"
 OTHER = "99999999-2222-4333-8444-555555555555"
@@ -150,7 +150,7 @@ def test_the_digest_of_damaged_bytes(home: Path, env: dict[str, str]) -> None:
     (finding,) = read(env).findings
     assert hashlib.sha256(junk).hexdigest()[:16] in finding.detail
     # and the events carry the bytes themselves
-    (warning,) = [e for e in events(env) if isinstance(e, decklog.model.ParseWarning)]
+    (warning,) = [e for e in events(env) if isinstance(e, ParseWarning)]
     assert warning.raw == junk.decode()
 
 
@@ -206,7 +206,7 @@ def test_two_records_on_one_line(home: Path, env: dict[str, str]) -> None:
     seen = read(env)
     assert_neighbours(seen, ONE, TWO)
     assert seen.findings == []
-    keys = [e.key for e in events(env) if isinstance(e, decklog.model.UsageReported)]
+    keys = [e.key for e in events(env) if isinstance(e, UsageReported)]
     assert keys == [x.key for x in (BEFORE[1], ONE, TWO, AFTER[1])]
 
 
@@ -454,13 +454,17 @@ def test_files_that_are_known_to_hold_no_session(
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", ["fifo", "socket", "dangling", "loop"])
 def test_what_is_no_regular_file(
-    home: Path, env: dict[str, str], tmp_path: Path, kind: str
+    home: Path,
+    env: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
     path = put(home, []).parent / f"{OTHER}.jsonl"
     if kind == "fifo":
         os.mkfifo(path)
     elif kind == "socket":
-        os.chdir(path.parent)  # names of sockets are short
+        monkeypatch.chdir(path.parent)  # names of sockets are short
         with socket.socket(socket.AF_UNIX) as s:
             s.bind(path.name)
     elif kind == "dangling":
@@ -582,6 +586,4 @@ def test_a_database_that_is_none(home: Path, env: dict[str, str]) -> None:
     assert_neighbours(seen)
     assert seen.reasons == ["unreadable"]
     with pytest.raises(databases.Unreadable):
-        from decklog import agents
-
         databases.versions(str(path), agents.get("opencode"))

@@ -201,9 +201,9 @@ def _whole(digits: str) -> int | str:
     return int(digits) if len(digits) <= 20 else digits
 
 
-_json = json.JSONDecoder(strict=False, parse_int=_whole, parse_constant=str)
+_json = json.JSONDecoder(strict=False, parse_int=_whole)
 """Takes what strict JSON does not: control characters in strings, and numbers that are none or
-beyond all bounds, which become their text, so that the field that wanted a number can say so."""
+beyond all bounds. `mend` makes texts of those, so that the field that wanted a number says so."""
 
 
 def loads(data: bytes | Raw) -> Any:

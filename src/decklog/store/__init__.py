@@ -121,6 +121,6 @@ def rebuild(url: str) -> AbstractContextManager[Store]:
 
     Readers of the old one go on undisturbed; nothing changes when the block fails.
     """
-    from decklog.store.rebuild import rebuilding
+    from decklog.store.rebuilding import rebuilding
 
     return rebuilding(url)

@@ -62,7 +62,7 @@ class Linker:
                     cross join {table} x on x.{key} = k.key
                     cross join part p on p.source = x.source and p.part = x.part"""
                 )
-            for sql in (_PARENTS, _CHILDREN):
+            for sql in (_PARENTS, _CHILDREN, _SIBLINGS):
                 self.db.execute(f"insert or ignore into temp.todo {sql}")
             todo = self._count("temp.todo")
         self.db.execute(
@@ -157,14 +157,13 @@ class Linker:
             top = max(r[4] for r in group)
             own = [r for r in group if r[4] == top]
             origin = self.origins.of({r[3] for r in own})
-            here = [r for r in own if r[3] == origin]
-            winner = max(here, key=lambda r: (-r[5], r[6], r[7]))  # of equals the first by uri
+            # The fullest record counts, be it that of a copy; of equals the first by uri.
+            winner = max(own, key=lambda r: (r[6], r[7], r[3] == origin, -r[5]))
             for r in group:
-                if r is winner:
-                    continue
-                verdict = INHERITED if r[3] != origin and r[4] == top else DUPLICATE
-                updates.append((verdict, origin, r[1], key))
-                if verdict == INHERITED:
+                if r is not winner:
+                    copied = r[3] != winner[3] and r[4] == top
+                    updates.append((INHERITED if copied else DUPLICATE, winner[3], r[1], key))
+                if r[3] != origin and r[4] == top:
                     self._descends(r[3], r[8], origin)
         self.db.executemany(
             "update usage set verdict = ?, counted_in = ? where source = ? and key = ?", updates
@@ -176,7 +175,10 @@ class Linker:
         self.parent[session] = max(found, self.parent.get(session, found))
 
     def _resolve_replays(self) -> None:
-        """Leading facts of a fork that repeat its parent's, for records that carry no ids."""
+        """Leading facts of a fork that repeat its parent's, for records that carry no ids.
+
+        Where the parent's own are missing, the first of its forks stands in.
+        """
         rows = self.db.execute(
             """select m.session, u.source, u.key, u.inherits,
                 (select q.session from usage v cross join part q on q.source = v.source
@@ -184,14 +186,18 @@ class Linker:
             from temp.mine m cross join usage u on u.source = m.source and u.part = m.part
             where u.inherits <> '' order by u.source, u.offset, u.key"""
         ).fetchall()
+        first: dict[str, tuple[str, str]] = {}
+        for session, _, key, inherits, _ in rows:
+            first[inherits] = min((session, key), first.get(inherits, (session, key)))
         replays: dict[str, str] = {}
         owners: dict[str, str] = {}
         ended: set[tuple[str, int]] = set()
-        for session, source, key, inherits, owner in rows:
-            if owner in (None, session):
+        for session, source, key, inherits, parent in rows:
+            owner, original = first[inherits] if parent is None else (parent, inherits)
+            if owner == session:
                 ended.add((session, source))
             elif (session, source) not in ended:
-                replays[key], owners[inherits] = inherits, owner
+                replays[key], owners[original] = original, owner
         updates = []
         for key in replays:
             *_, original = _chain(key, replays)
@@ -216,7 +222,8 @@ class Linker:
         stated: dict[str, str] = {}
         for session, parent in self.db.execute(
             f"""select p.session, {_PARENT} from temp.mine cross join part p using(source, part)
-            cross join source s on s.id = p.source where {_FORKED} order by {_BEST}"""
+            cross join source s on s.id = p.source where {_FORKED}
+            and exists(select 1 from part q where q.session = {_PARENT}) order by {_BEST}"""
         ):
             stated.setdefault(session, parent)
         self.families = {**{s: p for s, (_, p) in self.parent.items()}, **stated}
@@ -449,6 +456,9 @@ _PARENTS = f"""select q.session from temp.todo t cross join part p on p.session 
     cross join part q on q.session = {_PARENT} where {_FORKED}"""
 _CHILDREN = f"""select p.session from temp.todo t cross join part q on q.session = t.session
     cross join part p on p.parent = q.native and {_AGENT.format("p")} = {_AGENT.format("q")}
+    where {_FORKED}"""
+_SIBLINGS = f"""select p.session from temp.todo t cross join part q on q.session = t.session
+    cross join part p on p.parent = q.parent and {_AGENT.format("p")} = {_AGENT.format("q")}
     where {_FORKED}"""
 _BEST = "p.superseded, p.completeness, s.gone, p.started_at, s.uri"
 """Order of a session's parts, the one that says most about it first."""

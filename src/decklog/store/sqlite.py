@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
 
 import apsw
 
@@ -14,7 +13,7 @@ from decklog.store.schema import LATE_INDEXES, SCHEMA, TOKENS, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from decklog.store import SourceRow
@@ -138,14 +137,16 @@ class SqliteStore(queries.Reading):
 
     # -- writing -------------------------------------------------------------------------------
 
-    @contextmanager
-    def writing(self, wait: float = 30.0, *, settle: bool = True) -> Iterator[None]:
-        """Be the one writer: an advisory lock on a file of its own, which a crash releases."""
+    def writing(self, wait: float = 30.0, *, settle: bool = True) -> _Writing:
+        """Be the one writer: an advisory lock on a file of its own, which a crash releases.
+
+        Raises StoreBusy when another process stays it for ``wait`` seconds.
+        """
+        return _Writing(self, wait, settle)
+
+    def _acquire(self, wait: float) -> int:
         import fcntl
 
-        if self.lock >= 0:
-            yield
-            return
         lock = os.path.join(self.folder, LOCK)
         try:
             fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -158,7 +159,7 @@ class SqliteStore(queries.Reading):
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return fd
             except OSError:
                 if time.monotonic() >= until:
                     os.close(fd)
@@ -167,28 +168,10 @@ class SqliteStore(queries.Reading):
                     ) from None
                 time.sleep(pause)
                 pause = min(0.1, pause * 2)
-        self.lock = fd
-        try:
-            if settle:
-                self._settle()
-            self.db.pragma("synchronous", 1)
-            self.db.pragma("cache_size", -32_768)
-            yield
-        finally:
-            self.lock = -1
-            os.close(fd)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> _Transaction:
         """One short transaction: all of it, or nothing when anything fails."""
-        self.db.execute("begin immediate")
-        try:
-            yield
-            self.db.execute("commit")
-        except BaseException:
-            if self.db.in_transaction:  # some failures have rolled back already
-                self.db.execute("rollback")
-            raise
+        return _Transaction(self.db)
 
     def known(self) -> dict[str, SourceRow]:
         rows = self.db.execute(
@@ -352,6 +335,55 @@ class SqliteStore(queries.Reading):
     def put(self, key: str, value: str) -> None:
         with self._transaction():
             self._put(key, value)
+
+
+# Written out, not by contextlib: importing that would be a noticeable part of a warm command.
+
+
+class _Writing:
+    """`SqliteStore.writing`; inside another one it does nothing."""
+
+    def __init__(self, store: SqliteStore, wait: float, settle: bool) -> None:
+        self.store, self.wait, self.settle = store, wait, settle
+        self.outer = False
+
+    def __enter__(self) -> None:
+        store = self.store
+        if store.lock >= 0:
+            self.outer = True
+            return
+        store.lock = store._acquire(self.wait)
+        try:
+            if self.settle:
+                store._settle()
+            store.db.pragma("synchronous", 1)
+            store.db.pragma("cache_size", -32_768)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if not self.outer and self.store.lock >= 0:
+            os.close(self.store.lock)
+            self.store.lock = -1
+
+
+class _Transaction:
+    """`SqliteStore._transaction`."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+
+    def __enter__(self) -> None:
+        self.db.execute("begin immediate")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.db.execute("commit")
+        finally:
+            if self.db.in_transaction:  # some failures have rolled back already
+                self.db.execute("rollback")
 
 
 def _uri(path: str) -> str | bytes:

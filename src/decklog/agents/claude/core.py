@@ -116,9 +116,9 @@ class Core(BaseReader):
         if parent and parent != self.native and not f.parent:
             f.parent, f.relation = parent, "fork"
             self._put(out, Forked, parent=f"claude:{parent}", uid=f"fork:{self.native}")
-        sid = self.sid
-        if not self.file_agent and sid and sid != self.stem and _uuid.fullmatch(self.stem):
-            out.append(self.warn("misfiled", f"records of session {sid}", self.ref))
+        named = self.native.partition(".agent-")[0]
+        if named != self.stem and not self.file_agent and _uuid.fullmatch(self.stem):
+            out.append(self.warn("misfiled", f"records of session {named}", self.ref))
 
     def _start(self, native: str, out: list[Event]) -> None:
         self.s.started.append(native)
@@ -142,7 +142,7 @@ class Core(BaseReader):
 
     def _inline(self, r: Line) -> bool:
         """True for a subagent's record among its parent's, without an id of its own."""
-        return bool((r.isSidechain and not self.side) or r.parent_tool_use_id)
+        return bool((r.isSidechain and self.f.relation != "subagent") or r.parent_tool_use_id)
 
     # -- events of the record in hand ----------------------------------------------------------
 
