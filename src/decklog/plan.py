@@ -38,7 +38,7 @@ class Plan:
         known, met, inodes = self.known, self.met, self.inodes
         documents: dict[str, Seen] = {}
         a = None
-        for file in files:
+        for file in sorted(files):  # a fixed order, whatever the file system's is
             row = known.get(file[0])
             if row is not None and row[3:7] == file[2:6] and row[2] != "sqlite":
                 met.add(file[0])

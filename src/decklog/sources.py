@@ -102,7 +102,7 @@ def _above(link: str, root: str) -> bool:
 def find(root: Root) -> list[Seen]:
     """Every file below a root, in a fixed order."""
     (files,), _ = survey([(root.path, root.only, root.skip)])
-    return [Seen(*f) for f in files]
+    return [Seen(*f) for f in sorted(files)]
 
 
 def survey(
@@ -110,7 +110,7 @@ def survey(
 ) -> tuple[list[list[File]], str]:
     """One look at every file below the roots; opens nothing.
 
-    Returns the files of each root in a fixed order, and a text that changes whenever any of them
+    Returns the files of each root, and a text that changes whenever any of them
     appears, changes or goes. Shared-memory files of databases do not count: readers touch them.
     """
     found: list[list[File]] = []
@@ -130,7 +130,6 @@ def survey(
                 # a sum: folders list their entries in no fixed order
                 mark += (name * 0x9E3779B97F4A7C15 ^ mtime_ns * 31 ^ inode << 20) + size
                 count += 1
-        files.sort()
         found.append(files)
     return found, f"{count} {mark & (1 << 96) - 1:x}"
 
