@@ -13,11 +13,10 @@ from shell import decklog, environment, furnish
 
 OURS = """decklog decklog.cli decklog.cli.deck decklog.cli.fast decklog.cli.output decklog.cli.spec
 decklog.config decklog.errors decklog.hub decklog.sources decklog.store decklog.store.queries
-decklog.store.schema decklog.store.sqlite decklog.zones""".split()
-FOREIGN = """__future__ apsw fcntl zlib contextlib collections collections.abc functools itertools
-keyword operator reprlib types _collections _functools _operator warnings importlib
-importlib._bootstrap importlib._bootstrap_external""".split()
-"""What apsw and contextlib bring along; most of it is there already when ``site`` has run."""
+decklog.store.schema decklog.store.connection decklog.store.sqlite decklog.zones""".split()
+FOREIGN = """__future__ apsw collections collections.abc fcntl itertools keyword operator reprlib
+zlib _collections _operator""".split()
+"""What apsw brings along, and two modules written in C."""
 TABLE = ["decklog.cli.tables", "decklog.cli.figures"]
 
 LIST = """

@@ -30,13 +30,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name not in _HOMES and name not in ("agents", "model"):
+        raise AttributeError(f"module 'decklog' has no attribute {name!r}")
     from importlib import import_module
 
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    if name in ("agents", "model"):
-        return import_module(f"decklog.{name}")
-    raise AttributeError(f"module 'decklog' has no attribute {name!r}")
+    return import_module(f"decklog.{name}")
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,9 @@ import time
 
 import apsw
 
-from decklog.errors import StoreBusy, StoreCorrupt, StoreError, StoreTooNew
+from decklog.errors import StoreBusy, StoreError, StoreTooNew
 from decklog.store import REWRITTEN, queries
+from decklog.store.connection import Connection, Transaction, failure
 from decklog.store.schema import LATE_INDEXES, SCHEMA, TOKENS, VERSION
 
 TYPE_CHECKING = False
@@ -24,35 +25,6 @@ LOCK = "write.lock"
 UNSYNCED = "unsynced"
 """Key of the boot in which the store was filled without waiting for the disk."""
 BUSY_MS = 5_000
-
-
-class Connection(apsw.Connection):
-    """A connection whose failures have the words of `decklog.errors`."""
-
-    def execute(self, *args: Any, **named: Any) -> Any:
-        try:
-            return super().execute(*args, **named)
-        except apsw.Error as error:
-            raise _failure(self.filename, error) from None
-
-    def executemany(self, *args: Any, **named: Any) -> Any:
-        try:
-            return super().executemany(*args, **named)
-        except apsw.Error as error:
-            raise _failure(self.filename, error) from None
-
-
-def _failure(path: str, error: apsw.Error) -> Exception:
-    """What is wrong with the file or its disk as a StoreError; our own mistakes as they are."""
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return StoreCorrupt(f"{path}: {error}")
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return StoreBusy(f"{path}: {error}", hint="another program has it open; try again")
-    if isinstance(error, apsw.FullError | apsw.IOError | apsw.ReadOnlyError | apsw.CantOpenError):
-        return StoreError(
-            f"{path}: {error}", hint="check space and permissions, or set DECKLOG_HOME; then sync"
-        )
-    return error
 
 
 def _boot() -> str:
@@ -77,7 +49,7 @@ class SqliteStore(queries.Reading):
             self.db.set_busy_timeout(BUSY_MS)
             self._prepare()
         except apsw.Error as error:
-            raise _failure(self.path, error) from None
+            raise failure(self.path, error) from None
         finally:
             os.umask(old)
 
@@ -169,9 +141,9 @@ class SqliteStore(queries.Reading):
                 time.sleep(pause)
                 pause = min(0.1, pause * 2)
 
-    def _transaction(self) -> _Transaction:
+    def _transaction(self) -> Transaction:
         """One short transaction: all of it, or nothing when anything fails."""
-        return _Transaction(self.db)
+        return Transaction(self.db)
 
     def known(self) -> dict[str, SourceRow]:
         rows = self.db.execute(
@@ -337,9 +309,6 @@ class SqliteStore(queries.Reading):
             self._put(key, value)
 
 
-# Written out, not by contextlib: importing that would be a noticeable part of a warm command.
-
-
 class _Writing:
     """`SqliteStore.writing`; inside another one it does nothing."""
 
@@ -366,24 +335,6 @@ class _Writing:
         if not self.outer and self.store.lock >= 0:
             os.close(self.store.lock)
             self.store.lock = -1
-
-
-class _Transaction:
-    """`SqliteStore._transaction`."""
-
-    def __init__(self, db: Connection) -> None:
-        self.db = db
-
-    def __enter__(self) -> None:
-        self.db.execute("begin immediate")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self.db.execute("commit")
-        finally:
-            if self.db.in_transaction:  # some failures have rolled back already
-                self.db.execute("rollback")
 
 
 def _uri(path: str) -> str | bytes:

@@ -1,0 +1,62 @@
+"""A connection to the embedded store, and transactions on it.
+
+Context managers are written out here, not made by contextlib: importing that would be a
+noticeable part of a warm command.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from decklog.errors import StoreBusy, StoreCorrupt, StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Connection(apsw.Connection):
+    """A connection whose failures have the words of `decklog.errors`."""
+
+    def execute(self, *args: Any, **named: Any) -> Any:
+        try:
+            return super().execute(*args, **named)
+        except apsw.Error as error:
+            raise failure(self.filename, error) from None
+
+    def executemany(self, *args: Any, **named: Any) -> Any:
+        try:
+            return super().executemany(*args, **named)
+        except apsw.Error as error:
+            raise failure(self.filename, error) from None
+
+
+def failure(path: str, error: apsw.Error) -> Exception:
+    """What is wrong with the file or its disk as a StoreError; our own mistakes as they are."""
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return StoreCorrupt(f"{path}: {error}")
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return StoreBusy(f"{path}: {error}", hint="another program has it open; try again")
+    if isinstance(error, apsw.FullError | apsw.IOError | apsw.ReadOnlyError | apsw.CantOpenError):
+        return StoreError(
+            f"{path}: {error}", hint="check space and permissions, or set DECKLOG_HOME; then sync"
+        )
+    return error
+
+
+class Transaction:
+    """One short transaction: all of it, or nothing when anything fails."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+
+    def __enter__(self) -> None:
+        self.db.execute("begin immediate")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.db.execute("commit")
+        finally:
+            if self.db.in_transaction:  # some failures have rolled back already
+                self.db.execute("rollback")
