@@ -82,7 +82,9 @@ def _plain(value: Any, home: Path) -> dict[str, Any]:
     defaults = json.loads(msgspec.json.encode(type(value)()))
     raw = json.loads(msgspec.json.encode(value))
     return {
-        k: _short(v, home) for k, v in raw.items() if v != defaults.get(k) and k not in ("ref",)
+        k: _short(v, home)
+        for k, v in raw.items()
+        if (v != defaults.get(k) or k == "type") and k != "ref"
     }
 
 
