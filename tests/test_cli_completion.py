@@ -84,7 +84,8 @@ def test_newest_sessions_come_first(shell_env: dict[str, str]) -> None:
 
 
 def test_trouble_is_silent(shell_env: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "own" / "decklog.db").write_bytes(b"no database" * 1000)
+    for name in ("decklog.db", "decklog.db-wal"):
+        (tmp_path / "own" / name).write_bytes(b"no database" * 1000)
     asked = {"COMP_WORDS": "decklog show ", "COMP_CWORD": "2", "_DECKLOG_COMPLETE": "bash_complete"}
     ran = decklog({**shell_env, **asked})
     assert (ran.text.strip(), ran.err) == ("", "")

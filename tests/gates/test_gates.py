@@ -340,7 +340,8 @@ def test_a_store_built_anew_is_the_same_row_for_row(tmp_path: Path) -> None:
         assert deck.dump() == before == clean(home.folder, tmp_path / "new")
         assert report.lines == home.lines
         assert deck.deck.unchanged()
-    assert sorted(p.name for p in home.own.iterdir()) == ["decklog.db", "write.lock"]
+    left = {p.name for p in home.own.iterdir()}
+    assert left <= {"decklog.db", "decklog.db-shm", "decklog.db-wal", "write.lock"}
 
 
 def test_a_row_that_only_history_explains_is_caught(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ Claim: TypeAlias = Literal["jsonl", "json", "sqlite", "dir", "companion", "ignor
 
 
 class Root(NamedTuple):
-    """A folder (or a single file) that an agent keeps its transcripts in."""
+    """A folder that an agent keeps its transcripts in."""
 
     path: str
     only: tuple[str, ...] = ()

@@ -187,7 +187,7 @@ class Rows:
             call[10], call[13], call[14] = ok, e.ref.offset, e.ref.length
         else:  # its call came in an earlier batch
             row = (ok, e.at, e.duration_ms, e.child or None, e.ref.offset, e.ref.length)
-            self.results.append((*row, self.source, e.tool_id, e.seq))
+            self.results.append((*row, self.source, e.tool_id))
         if e.paths:
             self._touch(e.paths, part, e.at, True)
 

@@ -87,14 +87,19 @@ class SqliteStore(queries.Reading):
             self.db.pragma("synchronous", 0)
 
     def _settle(self) -> None:
-        """Flush what was filled in bulk, and only then say so."""
+        """Flush what was filled in bulk, and only then say so.
+
+        A reader that looks at an older state keeps its pages from being flushed: then the next
+        writer tries again.
+        """
         mark = self.get(UNSYNCED)
         if mark is not None:
             self.db.pragma("synchronous", 2)
             self.put("settled", mark)  # a page to write: a checkpoint of nothing flushes nothing
-            self.db.execute("pragma wal_checkpoint(truncate)").fetchall()
-            with self._transaction():
-                self.db.execute("delete from meta where key in (?, 'settled')", (UNSYNCED,))
+            _, pages, flushed = self.db.execute("pragma wal_checkpoint(passive)").fetchone()
+            if flushed == pages:
+                with self._transaction():
+                    self.db.execute("delete from meta where key in (?, 'settled')", (UNSYNCED,))
 
     def _reset(self) -> None:
         """Empty a database that may be damaged, in place: others may have it open."""
@@ -109,8 +114,8 @@ class SqliteStore(queries.Reading):
         try:
             if os.stat(f"{self.path}-wal").st_size < SHORT_WAL:
                 self.db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        except OSError:
-            pass  # there is none
+        except (OSError, apsw.ConnectionClosedError):
+            pass  # there is none, or it is closed already
         self.db.close()
         if self.lock >= 0:
             os.close(self.lock)
@@ -202,6 +207,10 @@ class SqliteStore(queries.Reading):
             # batches would cost more than their rows
             for field, sql in _INSERTS:
                 self.db.executemany(sql, (r for b in batches for r in getattr(b, field)))
+            for b in batches:
+                if b.results:  # of calls in batches before this one
+                    self.db.executemany(_RESULT, b.results)
+                self.db.executemany(_CALL, b.calls)
             for b in batches:
                 size, mtime_ns, device, inode = b.stat
                 self.db.execute(
@@ -432,11 +441,9 @@ _CALL = f"""insert into tool(source, id, part, seq, name, kind, at, child, offse
     child = coalesce(excluded.child, child), result_offset = excluded.result_offset,
     result_length = excluded.result_length where excluded.result_offset is not null"""
 
-# Only a call that was recorded before it has a result, whether or not one batch holds both.
 _RESULT = """update tool set ok = ?1, ended_at = coalesce(?2, ended_at),
     duration_ms = coalesce(?3, duration_ms), child = coalesce(?4, child),
-    result_offset = ?5, result_length = ?6
-    where source = ?7 and id = ?8 and seq < ?9 and coalesce(result_offset, -1) <= ?5"""
+    result_offset = ?5, result_length = ?6 where source = ?7 and id = ?8"""
 
 _TOUCHED = f"""insert into touched values({_marks(7)})
     on conflict(source, part, path) do update set reads = reads + excluded.reads,
@@ -453,8 +460,6 @@ _INSERTS = (
     ("parts", _PART),
     ("events", f"insert into event values({_marks(4)})"),
     ("usage", _USAGE),
-    ("calls", _CALL),
-    ("results", _RESULT),
     ("touched", _TOUCHED),
     ("prompts", _PROMPT),
 )
