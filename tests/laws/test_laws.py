@@ -16,13 +16,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from families import family, used
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import decklog
 from decklog import reading, sources, sync
 from decklog.store import link
+from families import family, used
 from homes import Synced, Transcript, clean, different, files, truth
 
 FIXTURES = Path(__file__).parent.parent / "agents"
