@@ -244,44 +244,43 @@ def chunks(path: str, offset: int) -> Iterator[Chunk]:
 
 
 def _pieces(read: Reading, offset: int) -> Iterator[Chunk]:
-    held = b""
-    at = offset  # of the first byte of held
+    at = offset  # of the first byte held
+    held: list[bytes] = []  # pieces of a line without end as yet, joined once, for it may be long
+    size = 0
+    more = b""  # read already, not looked at
     before = min(offset, CHECK)
     tail = read(offset - before, before) if before else b""
     continued = bool(tail) and not tail.endswith(b"\n")
     while True:
-        data = read(at + len(held), CHUNK)
-        block = held + data if held else data
+        data = more or read(at + size, CHUNK)
+        more = b""
         if not data:
+            block = b"".join(held)
             if block and _whole(block):
                 yield Chunk(at, block, tail, records=[block], continued=continued)
             return
-        end = block.rfind(b"\n") + 1
-        if not end:
-            held = block
-            if len(held) > MAX_LINE:
-                length, tail = _skip(read, at, at + len(held), held[-CHECK:])
-                held = block = b""
-                if length is None:
-                    return
-                yield Chunk(at, tail, b"", skipped=length, continued=continued)
-                continued = False
-                at += length + 1
+        first = data.find(b"\n")
+        if size + (first if first >= 0 else len(data)) > MAX_LINE:
+            length, tail, more = _skip(read, held, size, at, data)
+            held, size = [], 0
+            if length is None:
+                return
+            yield Chunk(at, tail, b"", skipped=length, continued=continued)
+            at += length + 1
+        elif first < 0:
+            held.append(data)
+            size += len(data)
             continue
-        held = block[end:]
-        done = block[:end]
-        if end > MAX_LINE and (first := done.find(b"\n")) > MAX_LINE:
-            # only the first line of a block can be so long: the rest was read in one go
-            yield Chunk(at, done[: first + 1], tail, skipped=first, continued=continued)
-            continued = False
-            at += first + 1
-            tail, done = done[first + 1 - CHECK : first + 1], done[first + 1 :]
-            if not done:
-                continue
-        yield Chunk(at, done, tail, records=_split(done), continued=continued)
+        else:
+            end = data.rfind(b"\n") + 1
+            block = b"".join([*held, data[:end]])
+            held, size = [data[end:]], len(data) - end
+            del data
+            yield Chunk(at, block, tail, records=_split(block), continued=continued)
+            tail = block[-CHECK:] if len(block) >= CHECK else (tail + block)[-CHECK:]
+            at += len(block)
+            del block
         continued = False
-        tail = done[-CHECK:] if len(done) >= CHECK else (tail + done)[-CHECK:]
-        at += len(done)
 
 
 def _split(block: bytes) -> list[bytes]:
@@ -299,18 +298,24 @@ def _split(block: bytes) -> list[bytes]:
     return lines
 
 
-def _skip(read: Reading, start: int, at: int, tail: bytes) -> tuple[int | None, bytes]:
-    """Go on to the end of an over-long line: its length and the bytes before its end; None for
-    the length when there is no end yet."""
-    while True:
-        data = read(at, CHUNK)
-        if not data:
-            return None, b""
+def _skip(
+    read: Reading, held: list[bytes], size: int, start: int, data: bytes
+) -> tuple[int | None, bytes, bytes]:
+    """Go on to the end of an over-long line that begins at ``start``.
+
+    Returns its length (None when it has no end yet), the bytes before its end, and what was read
+    after it.
+    """
+    tail = held[-1][-CHECK:] if held else b""
+    at = start + size
+    while data:
         n = data.find(b"\n")
         if n >= 0:
-            return at + n - start, (tail + data[: n + 1])[-CHECK:]
+            return at + n - start, (tail + data[: n + 1])[-CHECK:], data[n + 1 :]
         tail = (tail + data)[-CHECK:]
         at += len(data)
+        data = read(at, CHUNK)
+    return None, b"", b""
 
 
 def _whole(block: bytes) -> bool:
