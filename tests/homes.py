@@ -86,11 +86,12 @@ class Transcript:
         plain = b"".join(x.data for x in self.lines)
         return zstandard.compress(plain) if self.packed else plain
 
-    def write(self, home: Path, lines: slice = slice(None)) -> Path:
+    def write(self, home: Path, lines: slice | None = None) -> Path:
         """Write it (or some lines of it) below a HOME, as a new file."""
         path = home / self.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"".join(x.data for x in self.lines[lines]))
+        cut = self if lines is None else replace(self, lines=self.lines[lines])
+        path.write_bytes(cut.data)
         return path
 
 

@@ -111,7 +111,8 @@ class Decklog:
         remembered = _remembered(self.store, self.config, self.zone.name)
         if remembered is None:
             return None, None, True
-        seen = sources.survey(r[1:] for r in remembered)
+        version = self.store.version()
+        seen = (*sources.survey(r[1:] for r in remembered), version)
         news = seen[1] != self.store.get("fingerprint") or self.store.get("retry") != "0"
         return remembered, seen, news
 

@@ -63,7 +63,7 @@ def lookout(env: Mapping[str, str]) -> Lookout:
 def run(
     store: SqliteStore,
     look: Lookout,
-    seen: tuple[list[list[File]], str] | None = None,
+    seen: tuple[list[list[File]], str, int] | None = None,
     *,
     tz: str,
     day: Callable[[int], str],
@@ -73,9 +73,10 @@ def run(
 ) -> Report:
     """Bring the store up to date with every source below the roots.
 
-    ``seen`` is a survey of those roots, when one was made just before. ``day`` gives the calendar
-    day of a moment in zone ``tz``. ``progress`` is told (bytes done, bytes in all). Raises
-    StoreBusy when another process keeps writing for ``wait`` seconds.
+    ``seen`` is a survey of those roots, when one was made just before, and the `Store.version`
+    before that: what another process has written since is newer than what was seen. ``day`` gives
+    the calendar day of a moment in zone ``tz``. ``progress`` is told (bytes done, bytes in all).
+    Raises StoreBusy when another process keeps writing for ``wait`` seconds.
     """
     with store.writing(wait):
         store.db.pragma("wal_autocheckpoint", 4_000)
@@ -86,7 +87,10 @@ def run(
             store.reprice(_price, pricing.prices_date())
         # before the first row: a sync that is stopped leaves rows of this zone and these prices
         store.put_all({"tz": tz, "prices_date": pricing.prices_date()})
-        files, mark = seen or sources.survey(r[1:] for r in look.roots)
+        if seen is None or seen[2] != store.version():
+            files, mark = sources.survey(r[1:] for r in look.roots)
+        else:
+            files, mark, _ = seen
         plan = Plan(store)
         for (name, path, _, _), found in zip(look.roots, files, strict=True):
             plan.root(name, path, found)

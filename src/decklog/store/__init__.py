@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def writing(self, wait: float = ...) -> AbstractContextManager[None]:
             """Be the one writer; raises StoreBusy when another stays it for ``wait`` seconds."""
 
+        def version(self) -> int:
+            """Changes whenever another process or another open store has written."""
+
         def known(self) -> dict[str, SourceRow]:
             """Every source the store has met, by uri."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from decklog.store.schema import MONEY, TOKENS
 
 TYPE_CHECKING = False
@@ -284,7 +286,7 @@ _SESSION = ", ".join(
         *(f"s.{c}" for c in (*_TIMES, *COUNT_NAMES, *TOKENS, *MONEY)),
         *(f"s.tree_{c}" for c in (*TOKENS, *MONEY)),
         "s.completeness, s.gone",
-        _SOURCES.format(collect="group_concat(uri, char(10))"),
+        _SOURCES.format(collect="group_concat(uri, char(0))"),
     ]
 )
 
@@ -316,9 +318,14 @@ def _session(r: tuple[Any, ...], date: str) -> dict[str, Any]:
         "tree_usage": dict(zip(TOKENS, tree, strict=False)),
         "tree_cost": {**_cost(*tree[n:]), "prices_date": date},
         "completeness": r[-3],
-        "sources": tuple((r[-1] or "").split("\n")),
+        "sources": tuple(_path(uri) for uri in (r[-1] or "").split("\0") if uri),
         "gone": bool(r[-2]),
     }
+
+
+def _path(uri: str) -> str:
+    """A path as Python has it; one that is no text comes out of the database as hex digits."""
+    return os.fsdecode(bytes.fromhex(uri[4:])) if uri.startswith("hex:") else uri
 
 
 def _object(**fields: str) -> str:

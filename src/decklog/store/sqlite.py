@@ -159,6 +159,9 @@ class SqliteStore(queries.Reading):
         """One short transaction: all of it, or nothing when anything fails."""
         return Transaction(self.db)
 
+    def version(self) -> int:
+        return int(self.db.pragma("data_version"))
+
     def known(self) -> dict[str, SourceRow]:
         rows = self.db.execute(
             "select uri, id, agent, kind, size, mtime_ns, device, inode, offset, line, chk, "
@@ -264,6 +267,10 @@ class SqliteStore(queries.Reading):
         with self._transaction():
             self._soil(source)
             self.db.execute("update source set uri = ?, gone = 0 where id = ?", (_uri(uri), source))
+            # what took its name first made it look rewritten
+            self.db.execute(
+                "delete from finding where source = ? and reason = 'rewritten'", (source,)
+            )
 
     def _soil(self, source: int) -> None:
         self.db.execute(
