@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import decklog as library
-from decklog.cli.spec import COMMANDS, REPORTS
+from decklog.cli.spec import REPORTS, every
 from decklog.model import LedgerEntry, Session, UsageRow
 from homes import Claude, Codex
 from shell import CHILD, DECKLOG, FORK, MAIN, Ran, decklog, environment, furnish, on_terminal
@@ -335,7 +335,7 @@ def test_the_sample_may_be_asked_for_anywhere(env: dict[str, str]) -> None:
 
 
 def test_every_command_has_help(env: dict[str, str]) -> None:
-    for c in COMMANDS:
+    for c in every():
         ran = decklog(env, *f"{c.group} {c.name}".split(), "--help")
         assert (ran.code, ran.err) == (0, "")
         assert c.help.split("\n")[0].split(":")[0].split()[0] in ran.text

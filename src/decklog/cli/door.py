@@ -11,7 +11,7 @@ import decklog
 from decklog import hub
 from decklog.cli import COMPLETE, fast, output, tables
 from decklog.cli import deck as decks
-from decklog.cli.spec import COMMANDS, SAMPLE, Command, Option
+from decklog.cli.spec import COMMANDS, NOUNS, SAMPLE, Command, noun
 from decklog.errors import DecklogError, UsageError
 
 if TYPE_CHECKING:
@@ -24,18 +24,17 @@ OFFERED = 50
 
 
 def _command(c: Command) -> click.Command:
-    params: list[click.Parameter] = []
-    if c.argument:
-        kind = click.Choice(c.choices) if c.choices else None
-        params.append(
-            click.Argument(
-                ["argument"],
-                required=c.required,
-                type=kind,
-                metavar=_metavar(c),
-                shell_complete=_sessions if c.argument.startswith("session") else None,
-            )
+    params: list[click.Parameter] = [
+        click.Argument(
+            [a.name],
+            required=a.required,
+            type=click.Choice(a.choices) if a.choices else None,
+            nargs=-1 if a.many else 1,
+            metavar=a.metavar,
+            shell_complete=_COMPLETERS.get(a.name),
         )
+        for a in c.arguments
+    ]
     for o in c.options:
         names = [f"--{o.name}", *([f"-{o.short}"] if o.short else [])]
         params.append(
@@ -46,8 +45,13 @@ def _command(c: Command) -> click.Command:
                 default=None,
                 multiple=o.many,
                 type=click.Choice(o.choices) if o.choices else None if o.kind is bool else o.kind,
-                shell_complete=_completer(o),
+                shell_complete=_COMPLETERS.get(o.name),
             )
+        )
+
+    if c.rest:
+        params.append(
+            click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ...]")
         )
 
     def callback(**values: Any) -> int:
@@ -56,10 +60,6 @@ def _command(c: Command) -> click.Command:
         return fast.bind(c, values, sample)()
 
     return click.Command(c.name, params=params, callback=callback, help=c.help)
-
-
-def _completer(option: Option) -> Completer | None:
-    return _agents if option.name == "agent" else None
 
 
 def _deck(context: click.Context) -> hub.Decklog:
@@ -94,6 +94,9 @@ def _sessions(context: click.Context, param: click.Parameter, typed: str) -> lis
         return []
 
 
+_COMPLETERS: dict[str, Completer] = {"agent": _agents, "session": _sessions, "subject": _sessions}
+"""By the name of an option or argument."""
+
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
 
 
@@ -107,12 +110,6 @@ def completion_script(shell: str) -> str:
     if found is None:
         raise UsageError(f"no completion for {shell!r}", hint="decklog completion --help")
     return found(tree(), {}, "decklog", COMPLETE).source()
-
-
-def _metavar(c: Command) -> str:
-    if c.choices:
-        return f"[{'|'.join(c.choices)}]"
-    return c.argument.upper()
 
 
 def tree() -> click.Group:
@@ -142,15 +139,10 @@ def tree() -> click.Group:
         ],
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    groups: dict[str, click.Group] = {}
     for c in COMMANDS:
-        into = top
-        if c.group:
-            into = groups.get(c.group) or groups.setdefault(
-                c.group, click.Group(c.group, help=f"Look at the {c.group} itself.")
-            )
-            top.add_command(into)
-        into.add_command(_command(c))
+        top.add_command(_command(c))
+    for name, help in NOUNS.items():
+        top.add_command(click.Group(name, [_command(c) for c in noun(name)], help=help))
     return top
 
 

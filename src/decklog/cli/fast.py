@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from decklog.cli.spec import BY_NAME, SAMPLE
+from decklog.cli.spec import BY_NAME, NOUNS, SAMPLE, noun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def parse(argv: Sequence[str]) -> Callable[[], int] | None:
         return bind(BY_NAME["status"], {}, sample)
     command = BY_NAME.get(words[0])
     rest = words[1:]
-    if command is None and len(words) > 1:
-        command, rest = BY_NAME.get(f"{words[0]} {words[1]}"), words[2:]
+    if words[0] in NOUNS and len(words) > 1:
+        command = next((c for c in noun(words[0]) if c.name == words[1]), None)
+        rest = words[2:]
     if command is None:
         return None
     values = _values(command, rest)
@@ -46,16 +47,21 @@ def _values(command: Command, words: list[str]) -> dict[str, Any] | None:
     options = {f"--{o.name}": o for o in command.options}
     options.update({f"-{o.short}": o for o in command.options if o.short})
     values: dict[str, Any] = {}
+    free = list(command.arguments)
     i = 0
     while i < len(words):
         word = words[i]
         i += 1
+        if word == "--" and command.rest:
+            values["rest"] = words[i:]
+            break
         if not word.startswith("-"):
-            if not command.argument or "argument" in values:
+            if not free or (free[0].choices and word not in free[0].choices):
                 return None
-            if command.choices and word not in command.choices:
-                return None
-            values["argument"] = word
+            if free[0].many:
+                values.setdefault(free[0].name, []).append(word)
+            else:
+                values[free.pop(0).name] = word
             continue
         option = options.get(word)
         if option is None:
@@ -78,7 +84,7 @@ def _values(command: Command, words: list[str]) -> dict[str, Any] | None:
             values.setdefault(key, []).append(value)
         else:
             values[key] = value
-    if command.required and "argument" not in values:
+    if any(a.required and a.name not in values for a in command.arguments):
         return None
     return values
 
@@ -93,8 +99,10 @@ def bind(command: Command, values: dict[str, Any], sample: bool) -> Callable[[],
         function = getattr(sys.modules[full], name)
         for option in command.options:
             values.setdefault(option.name.replace("-", "_"), () if option.many else None)
-        if command.argument:
-            values.setdefault("argument", None)
+        for argument in command.arguments:
+            values.setdefault(argument.name, () if argument.many else None)
+        if command.rest:
+            values.setdefault("rest", ())
         code: int | None = function(sample=sample, **values)
         return code or 0
 

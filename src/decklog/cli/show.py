@@ -19,22 +19,22 @@ PARTIAL = ("too_long", "unreadable", "bomb")
 """Reasons for which a part of a transcript is not shown."""
 
 
-def show(*, sample: bool, argument: str, **values: Any) -> int:
+def show(*, sample: bool, session: str, **values: Any) -> int:
     """Show one session. Exit 1 when something of it could not be shown."""
     if values["raw"] and (values["events"] or values["json"]):
         raise UsageError(
-            "--raw goes with neither --events nor --json", hint=f"decklog show {argument} --raw"
+            "--raw goes with neither --events nor --json", hint=f"decklog show {session} --raw"
         )
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
-        session = deck.session(argument)
+        found = deck.session(session)
         if values["raw"]:
-            for record in deck.raw(session.id):
+            for record in deck.raw(found.id):
                 output.emit_bytes(record)
-            missing = _unread(deck, session)
+            missing = _unread(deck, found)
         elif values["events"]:
-            missing = _events(deck, session, values)
+            missing = _events(deck, found, values)
         else:
-            missing = _turns(deck, session, values)
+            missing = _turns(deck, found, values)
     if missing:
         output.note(f"{figures.count(missing, 'part')} not shown; decklog doctor tells why")
     return int(missing > 0)

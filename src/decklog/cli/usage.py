@@ -30,9 +30,9 @@ FIELDS = [
 STATED = ("reported", "mixed")
 
 
-def usage(*, sample: bool, argument: str | None, **values: Any) -> int:
+def usage(*, sample: bool, report: str | None, **values: Any) -> int:
     """Tokens and cost by day, week, month, session, window, model, project or tool."""
-    by = argument or "daily"
+    by = report or "daily"
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
         where = decks.where(deck, values)
         objects = deck.daily_json(**where) if values["json"] and by == "daily" else None

@@ -16,16 +16,16 @@ SHOWN = 20
 """Facts that did not count, listed one by one without ``--all``."""
 
 
-def why(*, sample: bool, argument: str, **values: Any) -> int:
+def why(*, sample: bool, subject: str, **values: Any) -> int:
     """Print the ledger behind a session's or a day's numbers."""
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
         where = decks.where(deck, values)
-        rows = deck.why_rows(argument, **where)
+        rows = deck.why_rows(subject, **where)
         if values["json"]:
             output.json_array(rows)
             return decks.code(deck)
-        day = hub.is_day(argument)
-        what = argument if day else deck.find(argument)
+        day = hub.is_day(subject)
+        what = subject if day else deck.find(subject)
         if not rows:
             output.write(f"No usage is recorded for {what}.")
             return decks.code(deck)
@@ -40,7 +40,7 @@ def why(*, sample: bool, argument: str, **values: Any) -> int:
         if values["all"]:
             _counted(counted, deck)
         elif counted:
-            output.write(f"\ndecklog why {argument} --all lists every counted record.")
+            output.write(f"\ndecklog why {subject} --all lists every counted record.")
         return decks.code(deck) if agrees else 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -26,10 +28,34 @@ class Option:
         self.many, self.short, self.choices = many, short, choices
 
 
-class Command:
-    """One command: ``function`` is ``module:name`` below `decklog.cli`."""
+class Argument:
+    """One word of a command line that is no option; the function gets it under ``name``."""
 
-    __slots__ = ("argument", "choices", "function", "group", "help", "name", "options", "required")
+    __slots__ = ("choices", "many", "metavar", "name", "required")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        required: bool = False,
+        many: bool = False,
+        choices: tuple[str, ...] = (),
+        metavar: str = "",
+    ) -> None:
+        self.name, self.required, self.choices = name, required, choices
+        self.many = many
+        """Takes all words that are left, as a list; only the last argument may."""
+        self.metavar = metavar or (f"[{'|'.join(choices)}]" if choices else name.upper())
+
+
+class Command:
+    """One command: ``function`` is ``module:name`` below `decklog.cli`.
+
+    It is called with ``sample`` and, under their names, all options and arguments (None, or an
+    empty tuple where many may stand). With ``rest`` the words after ``--`` come as a list ``rest``.
+    """
+
+    __slots__ = ("arguments", "function", "group", "help", "name", "options", "rest")
 
     def __init__(
         self,
@@ -38,14 +64,12 @@ class Command:
         help: str,
         options: tuple[Option, ...] = (),
         *,
-        argument: str = "",
-        required: bool = False,
-        choices: tuple[str, ...] = (),
+        arguments: tuple[Argument, ...] = (),
+        rest: bool = False,
         group: str = "",
     ) -> None:
         self.name, self.function, self.help, self.options = name, function, help, options
-        self.argument, self.required, self.choices = argument, required, choices
-        self.group = group
+        self.arguments, self.rest, self.group = arguments, rest, group
 
 
 JSON = Option("json", "print JSON", bool)
@@ -97,24 +121,21 @@ COMMANDS: tuple[Command, ...] = (
             Option("no-pager", "print straight away", bool),
             *COMMON,
         ),
-        argument="session",
-        required=True,
+        arguments=(Argument("session", required=True),),
     ),
     Command(
         "usage",
         "usage:usage",
         "Tokens and cost.",
         (*FILTERS, *COMMON),
-        argument="report",
-        choices=REPORTS,
+        arguments=(Argument("report", choices=REPORTS),),
     ),
     Command(
         "why",
         "why:why",
         "The ledger behind a number: what counted, and why.",
         (AGENT, Option("all", "counted records too, one by one", bool, short="a"), *COMMON),
-        argument="session|date",
-        required=True,
+        arguments=(Argument("subject", required=True, metavar="SESSION|DATE"),),
     ),
     Command(
         "sync",
@@ -145,17 +166,27 @@ COMMANDS: tuple[Command, ...] = (
         "completion",
         "completion:completion",
         'Shell completion: eval "$(decklog completion bash)".',
-        argument="shell",
-        required=True,
-        choices=("bash", "zsh", "fish"),
-    ),
-    Command(
-        "dump",
-        "store:dump",
-        "The canonical text of the store, one row a line.",
-        (NO_SYNC,),
-        group="store",
+        arguments=(Argument("shell", required=True, choices=("bash", "zsh", "fish")),),
     ),
 )
+"""The everyday verbs."""
 
-BY_NAME = {(f"{c.group} {c.name}" if c.group else c.name): c for c in COMMANDS}
+NOUNS: dict[str, str] = {
+    "store": "Look at the store itself.",
+}
+"""Managed things, each with its own file in this package (``COMMANDS``), read when it is named."""
+
+BY_NAME = {c.name: c for c in COMMANDS}
+
+
+def noun(name: str) -> tuple[Command, ...]:
+    """The commands of a noun."""
+    module = f"{__name__}.{name}"
+    __import__(module)
+    found: tuple[Command, ...] = sys.modules[module].COMMANDS
+    return found
+
+
+def every() -> tuple[Command, ...]:
+    """All commands there are."""
+    return (*COMMANDS, *(c for name in NOUNS for c in noun(name)))

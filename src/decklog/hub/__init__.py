@@ -1,0 +1,176 @@
+"""`Decklog`: the library API. Every face calls only this.
+
+Plain rows (dicts with the field names of `decklog.model`) come from methods that end in ``_rows``;
+warm commands print them as they are. The others give typed Structs and import what they need.
+"""
+
+from __future__ import annotations
+
+import os
+
+from decklog import sources, store, zones
+from decklog.errors import StoreBusy
+from decklog.hub.health import ABILITIES, Health
+from decklog.hub.lookout import remember, remembered
+from decklog.hub.numbers import REPORTS, Numbers, is_day
+
+__all__ = ["ABILITIES", "REPORTS", "Decklog", "is_day", "open", "rebuild_store"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Any, Self
+
+    from decklog.config import Config
+    from decklog.sync import Report
+
+
+def open(
+    home: str | os.PathLike[str] | None = None, *, env: Mapping[str, str] | None = None
+) -> Decklog:
+    """Open decklog on this machine's agents.
+
+    ``home`` is a folder that is used in place of HOME to find transcripts; ``env`` replaces the
+    process environment (agents' own variables, ``DECKLOG_HOME``, ``TZ``).
+
+    >>> import decklog
+    >>> with decklog.open() as deck:
+    ...     deck.sync()
+    ...     for session in deck.sessions(limit=3):
+    ...         print(session.id, session.usage.total)
+    """
+    from decklog import config
+
+    found = dict(os.environ if env is None else env)
+    if home is not None:
+        found["HOME"] = os.fspath(home)
+    return Decklog(config.load(found))
+
+
+class Decklog(Numbers, Health):
+    """All questions about the sessions of one machine, and the sync that keeps them answered."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.zone = zones.Zone(config.tz, config.env)
+        self.store: Any = store.open(config.data_dir)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.store.close()
+
+    # -- keeping up ------------------------------------------------------------------------------
+
+    def sync(
+        self,
+        *,
+        rebuild: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+        wait: float = 30.0,
+    ) -> Report:
+        """Read what is new in every transcript; see `decklog.sync.Report` for what it did.
+
+        ``rebuild`` makes the store anew from the sources, beside the old one, and swaps it in.
+        Raises StoreBusy when another process keeps writing for ``wait`` seconds.
+        """
+        if rebuild:
+            self.store.close()
+            report = rebuild_store(self.config, progress)
+            self.store = store.open(self.config.data_dir)
+            return report
+        return self._run(self._look(), progress, wait)
+
+    def _look(self) -> tuple[Any, Any, bool]:
+        """(where to look, what is there, whether that is news), by one walk over the roots."""
+        roots = remembered(self.store, self.config, self.zone.name)
+        if roots is None:
+            return None, None, True
+        version = self.store.version()
+        seen = (*sources.survey(r[1:] for r in roots), version)
+        news = seen[1] != self.store.get("fingerprint") or self.store.get("retry") != "0"
+        return roots, seen, news
+
+    def _run(
+        self,
+        looked: tuple[Any, Any, bool],
+        progress: Callable[[int, int], None] | None,
+        wait: float,
+    ) -> Report:
+        from decklog import agents, sync
+
+        roots, seen, _ = looked
+        if roots is None:
+            look = sync.lookout(self.config.env)
+        else:
+            plugins = self.store.get("plugins") or ""
+            look = sync.Lookout(roots, self.store.get("variables") or "", plugins)
+            agents.installed = tuple(filter(None, plugins.split(",")))
+        report = sync.run(
+            self.store,
+            look,
+            seen,
+            tz=self.zone.name,
+            day=self.zone.day,
+            jobs=self.config.jobs,
+            progress=progress,
+            wait=wait,
+        )
+        if roots is None:
+            remember(self.store, self.config, look)
+        return report
+
+    def unchanged(self) -> bool:
+        """True when nothing on disk changed since the last sync. Opens no transcript."""
+        return not self._look()[2]
+
+    def refresh(self, progress: Callable[[int, int], None] | None = None) -> str:
+        """Sync if anything changed and no other process is at it; a note when it could not."""
+        if not self.config.sync:
+            return ""
+        looked = self._look()
+        if not looked[2]:
+            return ""
+        try:
+            self._run(looked, progress, 2.0)
+        except StoreBusy:
+            return "another decklog is reading transcripts; the newest may be missing"
+        return ""
+
+    def sync_if_news(self, progress: Callable[[int, int], None] | None = None) -> Report | None:
+        """`sync`, or None when nothing on disk changed."""
+        looked = self._look()
+        return self._run(looked, progress, 30.0) if looked[2] else None
+
+    def partial(self) -> int:
+        """Sources that the last sync could not read, or only in part."""
+        return int(self.store.get("problems") or 0)
+
+
+def rebuild_store(config: Config, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Make the store anew from the sources; works also where the old one cannot be opened."""
+    from decklog import sync
+
+    zone = zones.Zone(config.tz, config.env)
+    look = sync.lookout(config.env)
+    with store.rebuild(config.data_dir) as fresh:
+        report = sync.run(
+            fresh,  # type: ignore[arg-type]
+            look,
+            tz=zone.name,
+            day=zone.day,
+            jobs=config.jobs,
+            progress=progress,
+        )
+        remember(fresh, config, look)
+    return report
