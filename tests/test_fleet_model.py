@@ -13,7 +13,7 @@ from decklog.model.fleet import AgentProcess, AgentState, Evidence, Match, Proce
     [
         AgentProcess(
             agent="claude",
-            root=Process(pid=7, start_ticks=99, boot="b", argv=("claude")),
+            root=Process(pid=7, start_ticks=99, boot="b", argv=("claude", "-c")),
             native="n",
         ),
         Match(agent="claude", root=Process(pid=7, start_ticks=99).identity, pids=(7, 8)),
