@@ -6,6 +6,8 @@
     ├─ Denied                4    token, permission
     ├─ SourceError           1    unreadable, vanished, replaced under us
     │  └─ FormatError             (agent, uri, offset)
+    ├─ WriteError            1    a file of ours could not be written (retryable: disk full)
+    ├─ Busy                  1    another process holds it (retryable)
     ├─ StoreError            1
     │  ├─ StoreBusy               another process is writing (retryable)
     │  ├─ StoreTooNew             written by a newer decklog
@@ -53,6 +55,18 @@ class FormatError(SourceError):
     def __init__(self, message: str, *, agent: str, uri: str, offset: int = 0) -> None:
         super().__init__(f"{uri} (byte {offset}): {message}")
         self.agent, self.uri, self.offset = agent, uri, offset
+
+
+class WriteError(DecklogError):
+    """A file of ours could not be written; it stands as it stood before."""
+
+    errno: int | None = None
+
+
+class Busy(DecklogError):
+    """Another process holds what is needed."""
+
+    retryable = True
 
 
 class StoreError(DecklogError):
