@@ -44,3 +44,7 @@ bench *args:
 prices:
     {{bin}}/pip install -q --upgrade genai-prices
     {{bin}}/python tools/make_prices.py
+
+# the real agent programs, offline against a scripted model; DECKLOG_REAL_AGENTS says where they are
+real *args:
+    {{bin}}/python tests/real/run.py {{args}}
