@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from decklog import agents, hub, pricing, sources
-from decklog.agents import Agent
-from decklog.model import Ref
+from decklog.agents import Agent, Claim, Reader, Root
+from decklog.model import Cursor, Ref
 from forked import in_child
 from homes import Claude, Codex, Synced, Transcript, clean, different, line, truth
 
@@ -185,14 +185,27 @@ def test_of_forks_without_their_parent_the_first_stands_in(home: Path, tmp_path:
     parent = rollout(1, answers=3, turns=False)
     forks = [parent.fork(CODEX.format(n)) for n in (2, 3)]
     for n, fork in enumerate(forks):
-        fork.prompt("go on")
+        fork.prompt(f"go on, number {n}")
         fork.answer(f"own{n}", (60 + n, 0, 0, 9))
     for deck in in_any_order(home, tmp_path, *forks):
-        assert deck.sessions()[forks[0].id]["counts"]["responses"] == 4
-        assert deck.sessions()[forks[1].id]["counts"]["responses"] == 1
+        counts = [deck.sessions()[fork.id]["counts"] for fork in forks]
+        assert [c["responses"] for c in counts] == [4, 1]
+        assert [c["prompts"] for c in counts] == [2, 1]
+        assert [c["tool_calls"] for c in counts] == [4, 1]
     for deck in in_any_order(home, tmp_path / "more", parent, *forks):
         found = deck.sessions()
         assert [found[s.id]["counts"]["responses"] for s in (parent, *forks)] == [3, 1, 1]
+
+
+@pytest.mark.spec("R44", "R45")
+def test_forks_that_share_nothing_but_what_a_missing_parent_had(home: Path, tmp_path: Path) -> None:
+    parent = Codex(CODEX.format(1), turns=False)
+    for n in range(3):
+        parent.answer(f"old{n}", (100 + n, 0, 0, 50))
+    forks = [parent.fork(CODEX.format(n)) for n in (2, 3, 4)]
+    for deck in in_any_order(home, tmp_path, *forks):
+        counts = [deck.sessions()[fork.id]["counts"]["responses"] for fork in forks]
+        assert counts == [3, 0, 0]
 
 
 @pytest.mark.spec("R45")
@@ -325,6 +338,25 @@ def test_a_file_that_is_renamed_and_goes_on(home: Path, deck: Synced) -> None:
     after.write_bytes(made.data)
     assert deck.sync().lines == 1
     assert deck.dump() == clean(home, home.parent / "new")
+
+
+@pytest.mark.spec("R36", "R32")
+def test_an_inode_that_a_file_left_behind_serves_again(home: Path, deck: Synced) -> None:
+    gone, made = talk("gone"), talk("made")
+    for m in (made, gone):
+        m.write(home)
+    deck.sync()
+    (home / gone.path).unlink()
+    path = home / made.path
+    deck.store.db.execute(
+        "update source set inode = ?, device = ? where uri = ?",
+        (path.stat().st_ino, path.stat().st_dev, str(home / gone.path)),
+    )
+    deck.sync()
+    path.rename(path.with_name("renamed.jsonl"))
+    assert deck.sync().bytes == 0
+    assert not deck.sessions()[made.id]["gone"]
+    assert deck.sessions()[gone.id]["gone"]
 
 
 @pytest.mark.spec("R36", "R28")
@@ -500,6 +532,55 @@ def test_a_document_that_loses_what_it_shared_gives_it_back(home: Path, deck: Sy
     assert deck.sessions()[new.id]["counts"]["responses"] == 3
     assert deck.sessions()[new.id]["parent"] is None
     assert deck.total() == truth(new.lines)
+
+
+@pytest.mark.spec("R36")
+def test_a_twin_counts_again_when_the_other_loses_its_records(home: Path, deck: Synced) -> None:
+    short = talk("talk")
+    long = short.twin(folder="-home-me-moved")
+    long.prompt("more")
+    for m in (short, long):
+        m.write(home)
+    deck.sync()
+    deck.store.forget(deck.store.known()[str(home / long.path)][0])
+    deck.store.link()
+    (found,) = deck.sessions().values()
+    assert found["counts"] == {**found["counts"], "prompts": 1, "tool_calls": 2}
+
+
+@pytest.mark.spec("AW4")
+def test_a_parent_loses_what_its_subagent_lost(home: Path, deck: Synced) -> None:
+    main, child = talk("main"), Claude("main", agent="child")
+    child.answer("child", ANSWER)
+    for m in (main, child):
+        m.write(home)
+    deck.sync()
+    deck.store.forget(deck.store.known()[str(home / child.path)][0])
+    deck.store.link()
+    (found,) = deck.sessions().values()
+    assert found["counts"]["subagents"] == 0
+    assert found["tree_usage"] == found["usage"]
+
+
+@pytest.mark.spec("R7")
+def test_what_changes_in_one_session_of_a_file_leaves_the_others_as_they_are(
+    home: Path, deck: Synced
+) -> None:
+    """A file may hold records of several sessions, as some old resumes do."""
+    origin, other = talk("origin"), talk("other")
+    fork = origin.fork("fork", queue=False)
+    fork.answer("own", ANSWER)
+    mixed = Claude("mixed", lines=[*other.lines, *fork.lines])
+    elsewhere = other.twin(1, folder="-home-me-elsewhere")
+    for m in (origin, mixed, elsewhere):
+        m.write(home)
+    deck.sync()
+    assert deck.sessions()[fork.id]["counts"]["prompts"] == 0
+    elsewhere.prompt("only the other session goes on")
+    elsewhere.write(home)
+    assert deck.sync().sessions == 1
+    assert deck.sessions()[fork.id]["counts"]["prompts"] == 0
+    assert deck.dump() == clean(home, home.parent / "new")
 
 
 # --- files that go --------------------------------------------------------------------------------
@@ -899,22 +980,60 @@ def test_variables_move_the_roots(home: Path, tmp_path: Path) -> None:
         assert deck.unchanged()
 
 
-@pytest.mark.spec("R34")
-def test_an_agent_of_somebody_else_that_fails_is_set_aside(
-    home: Path, deck: Synced, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Strange(Agent):
-        name = "strange"
+class Strange(Agent):
+    """An agent of somebody else, which reads lines of JSON and fails where it is told to."""
 
-        def roots(self, env: Any) -> Any:
+    name = "strange"
+    fails = ""
+
+    def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
+        if self.fails == "roots":
             raise RuntimeError("no idea")
+        return (Root(f"{env['HOME']}/.strange"),)
 
-    monkeypatch.setattr(agents, "_entry_points", lambda: {"strange": lambda: Strange})
-    made = talk()
+    def claim(self, relative: str) -> Claim | None:
+        if self.fails == "claim":
+            raise RuntimeError("no idea")
+        return "jsonl"
+
+    def reader(self, cursor: Cursor | None = None, **_: Any) -> Reader:
+        if self.fails == "reader":
+            raise RuntimeError("no idea")
+        return agents.get("claude").reader(cursor)
+
+
+@pytest.mark.spec("R34")
+@pytest.mark.parametrize("where", ["load", "roots", "claim", "reader"])
+def test_an_agent_of_somebody_else_that_fails_is_set_aside(
+    where: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> type[Agent]:
+        if Strange.fails == "load":
+            raise ImportError("no idea")
+        return Strange
+
+    monkeypatch.setattr(agents, "_entry_points", lambda: {"strange": load})
+    monkeypatch.setattr(agents, "_loaded", dict(agents._loaded))
+    monkeypatch.setattr(agents, "broken", {})
+    made, its = talk(), talk("its")
     made.write(home)
-    try:
+    path = home / ".strange/its.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(its.data)
+    with Synced(home, tmp_path / "own") as deck:
         deck.sync()
-    finally:
-        agents.broken.pop("strange", None)
-        agents._loaded.pop("strange", None)
-    assert deck.total() == truth(made.lines)
+        assert len(deck.sessions()) == 2
+        before = deck.total()
+        agents._loaded.pop("strange")
+        monkeypatch.setattr(Strange, "fails", where)
+        monkeypatch.setattr(hub.lookout, "_code", lambda: "something was installed")
+        for made_again in (talk(answers=3), talk(answers=4)):
+            made_again.write(home)
+            its.prompt("more")
+            path.write_bytes(its.data)
+            deck.sync()
+            assert len(deck.sessions()) == 2  # what it told before is not forgotten
+            assert deck.total()[3] > before[3]
+            assert where == "reader" or "no idea" in agents.broken["strange"]
+        if where == "claim":
+            assert not any(s["gone"] for s in deck.sessions().values())

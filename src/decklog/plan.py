@@ -35,6 +35,13 @@ class Plan:
 
     def root(self, name: str, path: str, files: list[File]) -> None:
         """Look at the files of one root of an agent. What did not change costs a comparison."""
+        try:
+            self._root(name, path, files)
+        except Exception as error:
+            agents.set_aside(name, error)
+            self.met |= {uri for uri, row in self.known.items() if row[1] == name}
+
+    def _root(self, name: str, path: str, files: list[File]) -> None:
         known, met, inodes = self.known, self.met, self.inodes
         documents: dict[str, Seen] = {}
         a = None

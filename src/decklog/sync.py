@@ -52,9 +52,16 @@ class Lookout(NamedTuple):
 
 def lookout(env: Mapping[str, str]) -> Lookout:
     """The roots of every agent there is."""
+    agents.installed = None
     every = agents.every()
+    roots = []
+    for a in every:
+        try:
+            roots += [(a.name, r.path, r.only, r.skip) for r in a.roots(env)]
+        except Exception as error:
+            agents.set_aside(a.name, error)
     return Lookout(
-        [(a.name, r.path, r.only, r.skip) for a in every for r in a.roots(env)],
+        roots,
         ",".join(sorted({"HOME", *(v for a in every for v in a.variables)})),
         ",".join(a.name for a in every[len(agents.BUILT_IN) :]),
     )

@@ -18,10 +18,15 @@ from decklog.store import link
 from decklog.store.sqlite import LOCK, SqliteStore
 from families import family
 from forked import in_child, killed, suicide
-from homes import Synced, clean, different
+from homes import Synced, clean, different, files
 
 KILLS = 150 * (10 if os.environ.get("DECKLOG_FULL_SIZE") else 1)
 """Of each way of reading: in one process, and in several."""
+FIXTURES = Path(__file__).parent.parent / "agents"
+SITUATIONS = [FIXTURES / name / "input" for name in (
+    "opencode/fork", "opencode/tree", "gemini/document", "gemini/twins", "copilot/resumed",
+)]  # fmt: skip
+"""A database, a folder of documents, documents, and files with companions."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +48,9 @@ class Home:
         self.home.mkdir()
         members = [m for i in range(12) for m in family(self.random, str(i))]
         self.left = {m.path: m.data for m in members}
+        for situation in SITUATIONS:
+            self.left |= {p.relative_to(situation).as_posix(): p.read_bytes()
+                          for p in files(situation)}  # fmt: skip
         self.step = -(-sum(map(len, self.left.values())) // KILLS)
 
     def grow(self) -> None:
@@ -142,6 +150,26 @@ def test_killed_at_every_statement(where: str, tmp_path: Path) -> None:
         made.assert_lock_is_free()
     assert statements > 50
     made.assert_as_clean("clean")
+
+
+@pytest.mark.spec("R41", "R31", "R38")
+def test_killed_at_each_statement_of_a_first_sync(tmp_path: Path) -> None:
+    """Each time anew: what one kill breaks, the next sync must not find broken."""
+    made = Home(tmp_path, seed=5)
+    made.left = {p: d for p, d in made.left.items() if p.startswith((".local", ".gemini"))}
+    made.step = sum(map(len, made.left.values()))
+    while made.left:
+        made.grow()
+    expected = clean(made.home, tmp_path / "clean")
+    statements, dead = 1, True
+    while dead:
+        made.own = tmp_path / f"own{statements}"
+        dead = killed(made.work(1, rebuild=False, statements=statements), 20.0)
+        with Synced(made.home, made.own) as deck:
+            deck.sync()
+            assert deck.dump() == expected, different(deck.dump(), expected)
+        statements += 3
+    assert statements > 200
 
 
 def _stopped(made: Home, where: str, statements: int) -> Callable[[], None]:

@@ -176,7 +176,14 @@ def names() -> tuple[str, ...]:
 
 
 broken: dict[str, str] = {}
-"""Installed agents that could not be loaded, and why; they are left out, not fatal."""
+"""Installed agents that failed, and how; they are left out, not fatal."""
+
+
+def set_aside(name: str, error: Exception) -> None:
+    """Go on without an installed agent, whatever its code raised. Of ours an error is a bug."""
+    if name in BUILT_IN:
+        raise error
+    broken[name] = f"{type(error).__name__}: {error}"
 
 
 def every() -> tuple[Agent, ...]:
@@ -185,6 +192,6 @@ def every() -> tuple[Agent, ...]:
     for name in names()[len(BUILT_IN) :]:
         try:
             found.append(get(name))
-        except Exception as error:  # a stranger's code: whatever it raises, the rest goes on
-            broken[name] = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            set_aside(name, error)
     return tuple(found)
