@@ -177,7 +177,7 @@ class Plan:
         document: str = "", parts: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.wanted[uri] = Task(a.name, 0, uri, kind, stat, offset, line, check, state, version,
-                                document, parts)  # fmt: skip
+                                document, parts, offset)  # fmt: skip
 
     def _documents(self, a: Agent, base: str, kind: str, versions: Mapping[str, Any]) -> None:
         """Documents of a database or folder: those whose version changed are read again."""

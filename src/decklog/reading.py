@@ -1,19 +1,26 @@
-"""Reading one source into batches of rows: bytes -> records -> events -> rows."""
+"""Reading one source: bytes -> records -> events -> rows, and whatever else the same read feeds.
+
+Every projection (rows, texts, the verbatim copy) has a cursor of its own. A task begins at the
+earliest of them, and each projection takes what lies past its own: where they coincide one pass
+does all, where one is behind it catches up alone.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from decklog import agents, pricing, sources
-from decklog.agents import Agent
-from decklog.errors import SourceError
-from decklog.model import Cursor, Ref, Source
+from decklog.agents import Agent, Reader
+from decklog.errors import DecklogError, SourceError
+from decklog.model import Cursor, Event, Ref, Source
 from decklog.store.rows import Batch, Rows
 
 ROWS_PER_BATCH = 4_000
 """A source is committed in steps of about so many rows, each with its cursor."""
+
+NOT_WANTED = -1
 
 TRY_AGAIN = (-1, 0, 0, 0)
 """Size, time and place of a source that has to be read although it did not change."""
@@ -36,24 +43,115 @@ class Task(NamedTuple):
     document: str = ""
     parts: tuple[str, ...] = ()
     """Files of a ``dir`` document."""
+    rows: int = 0
+    """Offset from which rows are wanted; NOT_WANTED: they are there already."""
+    others: tuple[tuple[str, int], ...] = ()
+    """Names of the other projections that are fed, and the offset from which each wants it."""
+    share: int = -1
+    """The share of the work that the task has to be in, where a projection says so."""
 
     @property
     def weight(self) -> int:
         return max(1, self.stat[0] - self.offset)
 
 
-def batches(task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
-    """Read one source from its cursor to its end, as batches to be committed in order.
+class Mark(NamedTuple):
+    """How far a source was read: what a projection keeps as its cursor."""
+
+    stat: tuple[int, int, int, int]
+    """size (-1: not to its end), mtime_ns, device, inode"""
+    offset: int
+    line: int
+    check: bytes
+    state: bytes
+    version: str
+
+
+class Step(NamedTuple):
+    """How far a source was read of which no rows are wanted."""
+
+    source: int
+    offset: int
+    line: int
+
+
+class Told(NamedTuple):
+    """What a projection says at its end."""
+
+    name: str
+    counts: dict[str, int]
+    failed: tuple[str, str]
+    """Message and hint of what kept it from going on; empty when all is well."""
+
+
+class Projection:
+    """What else a read feeds. Lives in the process that reads, and writes there.
+
+    It never raises: one that cannot go on keeps its error in ``failed`` and takes no more; the
+    other projections go on, and the sync says so at its end. What it took of a source since the
+    last `reached` is void when another `begin` (or `close`) comes first: that source failed.
+    """
+
+    name = ""
+    bodies = False
+    """True when the events have to carry their message bodies."""
+    failed: DecklogError | None = None
+    counts: dict[str, int]
+    """Work done, for the report."""
+
+    def begin(self, task: Task, start: int) -> None:
+        """A source is read from ``start`` on."""
+
+    def chunk(self, chunk: sources.Chunk) -> None:
+        """Bytes of a source that is read forward, as they stand there. May begin before the
+        ``start`` of this projection, never after it, and never ends inside a record."""
+
+    def document(self, data: bytes) -> None:
+        """The bytes of a source that is read whole."""
+
+    def events(self, events: Sequence[Event]) -> None:
+        """Events of one record at or past the ``start``, in order."""
+
+    def reached(self, mark: Mark) -> None:
+        """All up to there has been given: the place to commit, now or later."""
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+
+
+def read(
+    tasks: Iterable[Task], day: Callable[[int], str], projections: Sequence[Projection]
+) -> Iterator[Batch | Step | Told]:
+    """Batches of all tasks, those of one source in order; last what the projections say."""
+    for task in tasks:
+        yield from batches(task, day, projections)
+    for p in projections:
+        p.close()
+        yield Told(p.name, p.counts, (str(p.failed), p.failed.hint) if p.failed else ("", ""))
+
+
+def batches(
+    task: Task, day: Callable[[int], str], projections: Sequence[Projection] = ()
+) -> Iterator[Batch | Step]:
+    """Read one source from its cursor to its end, as batches to be committed in order; feed the
+    projections that the task names.
 
     What fails, fails for this source alone: it gets a finding, and is tried again from its last
     batch on.
     """
     a = agents.get(task.agent)
-    last: Task | Batch = task
+    wanted = dict(task.others)
+    fed = [(p, wanted[p.name]) for p in projections if p.name in wanted and not p.failed]
+    last: Any = task
     try:
-        for last in _batches(a, task, day):
-            yield last
+        for p, start in fed:
+            p.begin(task, start)
+        for item in _batches(a, task, day, fed):
+            last = item if isinstance(item, Batch) else last
+            yield item
     except Exception as error:  # also of a reader that breaks its contract
+        if task.rows == NOT_WANTED:
+            return  # the finding is there, or comes with the next rows
         rows = _rows(a, task, day, {})
         reason = "bomb" if isinstance(error, sources.Bomb) else "unreadable"
         rows.finding(reason, _what(error), Ref(task.uri))
@@ -71,11 +169,17 @@ def _what(error: Exception) -> str:
     return f"{type(error).__name__} in {os.path.basename(at.filename)}, line {at.lineno}"
 
 
-def _batches(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
+Fed: TypeAlias = Sequence[tuple[Projection, int]]
+"""Projections that a source feeds, each with the offset it starts at."""
+
+
+def _batches(
+    a: Agent, task: Task, day: Callable[[int], str], fed: Fed
+) -> Iterator[Batch] | Iterator[Batch | Step]:
     if task.kind == "jsonl":
-        return _lines(a, task, day)
+        return _lines(a, task, day, fed)
     if task.version != "anchor":
-        return _document(a, task, day)
+        return _document(a, task, day, fed)
     return iter([_rows(a, task, day, {}).batch(task.stat, 1, 0, b"", b"", task.version)])
 
 
@@ -83,33 +187,66 @@ def _rows(a: Agent, task: Task, day: Callable[[int], str], facts: Any) -> Rows:
     return Rows(task.source, a.name, pricing.price, day, facts)
 
 
-def _lines(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
+def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterator[Batch | Step]:
     source = Source(agent=a.name, uri=task.uri)
-    cursor = Cursor(source=source, offset=task.offset, line=task.line, state=task.state)
     beside = companions(a, task.uri)
-    reader = a.reader(cursor, text=False, companions=beside)
+    bodies = any(p.bodies for p, _ in fed)
+
+    def resumed(offset: int, state: bytes, bodies: bool) -> Reader:
+        cursor = Cursor(source=source, offset=offset, state=state)
+        return a.reader(cursor, text=bodies, companions=beside)
+
+    reader = resumed(task.offset, task.state, bodies)
     version = task.version if task.offset else a.mark(task.uri, beside)
     rows = _rows(a, task, day, reader.facts)
     uri, line, end, check = task.uri, task.line, task.offset, task.check
-    feed, add = reader.feed, rows.add
+    wanted = task.rows != NOT_WANTED
+    takers = [(start, p.events) for p, start in fed]
+    if wanted:
+        takers.insert(0, (task.rows, rows.add))
+    stat = (-1, *task.stat[1:])
     for chunk in sources.chunks(uri, task.offset):
+        for p, _ in fed:
+            p.chunk(chunk)
         if chunk.continued:
             line -= 1
         at = chunk.start
         for record in chunk.records:
             length = len(record)
             line += 1
-            add(feed(record, Ref(uri, at, length, line)))
+            ref = Ref(uri, at, length, line)
+            if bodies and length > sources.LEAN_LINE:
+                lean = resumed(at, reader.state(), False)
+                found = lean.feed(record, ref)
+                reader = resumed(at, lean.state(), True)
+                rows.facts = reader.facts
+            else:
+                found = reader.feed(record, ref)
+            for start, take in takers:
+                if at >= start:
+                    take(found)
             at += length + 1
         if chunk.skipped:
             line += 1
-            place = Ref(uri, chunk.start, chunk.skipped, line)
-            rows.finding("too_long", f"line of {chunk.skipped} bytes skipped", place)
+            if wanted and chunk.start >= task.rows:
+                place = Ref(uri, chunk.start, chunk.skipped, line)
+                rows.finding("too_long", f"line of {chunk.skipped} bytes skipped", place)
         end, check = chunk.end, chunk.check
-        if len(rows) >= ROWS_PER_BATCH:
-            stat = (-1, *task.stat[1:])
+        if fed:
+            mark = Mark(stat, end, line, check, reader.state(), version)
+            for p, start in fed:
+                if end > start:
+                    p.reached(mark)
+        if not wanted:
+            yield Step(task.source, end, line)
+        elif len(rows) >= ROWS_PER_BATCH:
             yield rows.batch(stat, end, line, check, reader.state(), version)
-    yield rows.batch(task.stat, end, line, check, reader.state(), version)
+    mark = Mark(task.stat, end, line, check, reader.state(), version)
+    for p, start in fed:
+        if end >= start:
+            p.reached(mark)
+    if wanted and end >= task.rows:
+        yield rows.batch(*mark)
 
 
 def companions(a: Agent, uri: str) -> dict[str, bytes]:
@@ -145,21 +282,31 @@ def _companion(path: str) -> bytes | None:
     return kept[1]
 
 
-def _document(a: Agent, task: Task, day: Callable[[int], str]) -> Iterator[Batch]:
+def _document(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterator[Batch]:
     data = document_bytes(a, task.uri, task.kind, task.document, task.parts)
     source = Source(agent=a.name, uri=task.uri, kind=task.kind)  # type: ignore[arg-type]
     beside = companions(a, task.uri.partition("#")[0])
     version = task.version or a.mark(task.uri, beside)
-    reader = a.reader(Cursor(source=source), text=False, companions=beside)
+    bodies = any(p.bodies for p, _ in fed) and len(data or b"") <= sources.LEAN_LINE
+    reader = a.reader(Cursor(source=source), text=bodies, companions=beside)
     rows = _rows(a, task, day, reader.facts)
     if data is None:
         detail = f"larger than {sources.MAX_DOCUMENT >> 20} MiB"
         rows.finding("too_long", detail, Ref(task.uri, 0, task.stat[0]))
     elif data:
-        rows.add(reader.feed(data, Ref(task.uri, 0, len(data))))
+        for p, _ in fed:
+            p.document(data)
+        found = reader.feed(data, Ref(task.uri, 0, len(data)))
+        for p, _ in fed:
+            p.events(found)
+        if task.rows != NOT_WANTED:
+            rows.add(found)
     size = len(data) if data is not None else task.stat[0]
-    end = size if task.kind == "json" else 1
-    yield rows.batch(task.stat, end, 0, b"", b"", version)
+    mark = Mark(task.stat, size if task.kind == "json" else 1, 0, b"", b"", version)
+    for p, _ in fed:
+        p.reached(mark)
+    if task.rows != NOT_WANTED:
+        yield rows.batch(*mark)
 
 
 def document_bytes(

@@ -191,7 +191,7 @@ def read_small(path: str) -> bytes | None:
 class Chunk:
     """Complete records from one read."""
 
-    __slots__ = ("_before", "_block", "continued", "end", "records", "skipped", "start")
+    __slots__ = ("_before", "block", "continued", "end", "records", "skipped", "start")
 
     def __init__(
         self,
@@ -205,7 +205,8 @@ class Chunk:
     ) -> None:
         self.start = start
         """Offset of the first record."""
-        self._block, self._before = block, before
+        self.block, self._before = block, before
+        """The bytes from ``start`` to ``end``; of a skipped line only its last."""
         self.records = records or []
         """Records without their newlines, one after the other."""
         self.skipped = skipped
@@ -226,7 +227,7 @@ class Chunk:
     @property
     def check(self) -> bytes:
         """Hash of the bytes before the end."""
-        return check_hash(self._block if len(self._block) >= CHECK else self._before + self._block)
+        return check_hash(self.block if len(self.block) >= CHECK else self._before + self.block)
 
 
 def chunks(path: str, offset: int) -> Iterator[Chunk]:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from decklog import agents, pricing, sources
+from decklog import agents, pricing, reading, sources
 from decklog.model import Usage
 from decklog.plan import Plan
-from decklog.reading import ROWS_PER_BATCH, Task, batches
+from decklog.reading import ROWS_PER_BATCH, Step, Task, Told
 from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
 
@@ -126,28 +126,33 @@ def _read_all(
     """Read the tasks and write what they give; (sources, bytes, lines)."""
     total = sum(t.weight for t in tasks)
     jobs = jobs or min(4, os.cpu_count() or 1)
-    stream: Iterator[Batch]
+    stream: Iterator[Batch | Step | Told]
     if jobs > 1 and total > FORK_BYTES and len(tasks) > 1 and sys.platform != "win32":
         from decklog import workers
 
-        stream = workers.parallel(tasks, day, jobs)
+        stream = workers.parallel(tasks, day, jobs, lambda share: ())
     else:
-        stream = (b for t in tasks for b in batches(t, day))
+        stream = reading.read(tasks, day, ())
     started = {t.source: (t.offset, t.line) for t in tasks}
     group: list[Batch] = []
     pending = size = lines = 0
     for b in stream:
-        group.append(b)
-        pending += len(b.usage) + len(b.calls) + len(b.touched) + len(b.prompts)
+        if isinstance(b, Told):
+            continue
         offset, line = started[b.source]
         size += max(0, b.offset - offset)
         lines += b.line - line
         started[b.source] = (b.offset, b.line)
+        if isinstance(b, Batch):
+            group.append(b)
+            pending += len(b.usage) + len(b.calls) + len(b.touched) + len(b.prompts)
         if pending >= ROWS_PER_BATCH or len(group) >= BATCHES_PER_COMMIT:
             store.apply(group)
             group, pending = [], 0
-            if progress:
-                progress(size, total)
+        elif isinstance(b, Batch):
+            continue
+        if progress:
+            progress(size, total)
     if group:
         store.apply(group)
     if progress and total:

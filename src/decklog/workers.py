@@ -1,4 +1,5 @@
-"""Reading in several processes. Each sends back batches; the caller alone writes."""
+"""Reading in several processes. Each sends back batches, which the caller alone writes; what else
+a read feeds is written where it is read."""
 
 from __future__ import annotations
 
@@ -9,30 +10,35 @@ import os
 import selectors
 import struct
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
-
+from collections.abc import Callable, Iterator, Sequence
 from decklog.errors import SourceError
-from decklog.reading import batches
+from decklog.reading import Projection, Step, Task, Told, read
 from decklog.store.rows import Batch
 
 _HEAD = struct.Struct("<Q")
 
 
-def shares(tasks: list[Any], n: int) -> list[list[Any]]:
-    """Tasks (largest first) dealt out so that each share weighs about the same."""
-    piles: list[list[Any]] = [[] for _ in range(n)]
+def shares(tasks: Sequence[Task], n: int) -> list[list[Task]]:
+    """Tasks (largest first) dealt out so that each share weighs about the same; those that have
+    to be in a certain share are."""
+    piles: list[list[Task]] = [[] for _ in range(n)]
     weights = [0] * n
     for task in tasks:
-        i = weights.index(min(weights))
+        i = task.share if task.share >= 0 else weights.index(min(weights))
         piles[i].append(task)
         weights[i] += task.weight + 20_000  # opening a small file costs about so many bytes
-    return [p for p in piles if p]
+    return piles
 
 
-def parallel(tasks: list[Any], day: Callable[[int], str], jobs: int) -> Iterator[Batch]:
-    """Batches of all tasks, those of one source in order. Processes are forked: a fork starts in
-    under a millisecond and shares what is loaded.
+def parallel(
+    tasks: Sequence[Task],
+    day: Callable[[int], str],
+    jobs: int,
+    projections: Callable[[int], Sequence[Projection]],
+) -> Iterator[Batch | Step | Told]:
+    """`read` in several processes, one for each share of the tasks. They are forked: a fork starts
+    in under a millisecond and shares what is loaded. ``projections`` opens those of a share, in
+    the process that feeds them.
 
     Raises SourceError when a worker dies.
     """
@@ -40,7 +46,9 @@ def parallel(tasks: list[Any], day: Callable[[int], str], jobs: int) -> Iterator
     sys.stderr.flush()
     selector = selectors.DefaultSelector()
     children: dict[int, int] = {}
-    for share in shares(tasks, jobs):
+    for i, share in enumerate(shares(tasks, jobs)):
+        if not share:
+            continue
         reading, writing = os.pipe()
         _widen(writing)
         pid = os.fork()
@@ -50,9 +58,8 @@ def parallel(tasks: list[Any], day: Callable[[int], str], jobs: int) -> Iterator
                 # Above all the store's lock: it would outlive the caller with us.
                 os.closerange(3, writing)
                 os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
-                for task in share:
-                    for batch in batches(task, day):
-                        _send(writing, batch)
+                for item in read(share, day, projections(i)):
+                    _send(writing, item)
                 code = 0
             except (BrokenPipeError, KeyboardInterrupt):
                 code = 0  # the caller has gone, or is told the same
@@ -81,15 +88,20 @@ def _widen(pipe: int) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
 
 
-def _send(fd: int, batch: Batch) -> None:
-    body = marshal.dumps(tuple(batch))
+_KINDS: tuple[type[Batch] | type[Step] | type[Told], ...] = (Batch, Step, Told)
+
+
+def _send(fd: int, item: Batch | Step | Told) -> None:
+    body = marshal.dumps((_KINDS.index(type(item)), tuple(item)))
     for data in (_HEAD.pack(len(body)), body):
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
 
 
-def _receive(selector: selectors.DefaultSelector, children: dict[int, int]) -> Iterator[Batch]:
+def _receive(
+    selector: selectors.DefaultSelector, children: dict[int, int]
+) -> Iterator[Batch | Step | Told]:
     while children:
         for key, _ in selector.select():
             fd: int = key.fd
@@ -113,6 +125,7 @@ def _receive(selector: selectors.DefaultSelector, children: dict[int, int]) -> I
                 end = at + _HEAD.size + length
                 if len(buffer) < end:
                     break
-                yield Batch(*marshal.loads(memoryview(buffer)[at + _HEAD.size : end]))
+                kind, item = marshal.loads(memoryview(buffer)[at + _HEAD.size : end])
+                yield _KINDS[kind](*item)
                 at = end
             del buffer[:at]
