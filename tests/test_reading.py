@@ -164,5 +164,5 @@ def test_a_record_too_long_for_its_bodies_is_read_without_them(
     taker = Taker()
     read(task(path, others=(("taker", 0),)), taker)
     found = [(e.seq, e.output) for e in taker.taken if type(e).__name__ == "ToolReturned"]
-    assert found == [(2, "short"), (3, None), (4, "short")]
+    assert found == [(3, "short"), (4, None), (5, "short")]
     assert taker.taken[0].ref == Ref(str(path), 0, len(path.read_bytes().split(b"\n")[0]), 1)

@@ -11,6 +11,7 @@ import selectors
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
+
 from decklog.errors import SourceError
 from decklog.reading import Projection, Step, Task, Told, read
 from decklog.store.rows import Batch
