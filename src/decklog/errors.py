@@ -12,6 +12,11 @@
     │  ├─ StoreBusy               another process is writing (retryable)
     │  ├─ StoreTooNew             written by a newer decklog
     │  └─ StoreCorrupt            hint: decklog sync --rebuild
+    ├─ TmuxError             1    tmux refused, for the reason it gives
+    │  ├─ TmuxMissing             tmux is not installed
+    │  ├─ TmuxTimeout             no answer in time (retryable)
+    │  ├─ NoServer                no tmux server runs there
+    │  └─ PaneGone                the pane is no longer there, or no longer the same
     └─ MissingExtra          1    hint: the pip line
 
 A bad line in a transcript is data (a finding), never an exception.
@@ -83,6 +88,30 @@ class StoreTooNew(StoreError):
 
 class StoreCorrupt(StoreError):
     hint = "decklog sync --rebuild"
+
+
+class TmuxError(DecklogError):
+    """tmux could not do what it was asked."""
+
+
+class TmuxMissing(TmuxError):
+    hint = "install tmux: apt install tmux, brew install tmux, dnf install tmux"
+
+    def __init__(self, message: str = "tmux is not installed", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+
+
+class TmuxTimeout(TmuxError):
+    retryable = True
+    hint = "the tmux server hangs or is stopped; decklog pane ls shows its process"
+
+
+class NoServer(TmuxError):
+    """No tmux server runs at that socket."""
+
+
+class PaneGone(TmuxError):
+    hint = "decklog pane ls"
 
 
 class MissingExtra(DecklogError):

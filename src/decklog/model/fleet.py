@@ -303,6 +303,10 @@ class Pane(Struct, frozen=True, kw_only=True):
     dead: bool = False
     exit_code: int | None = None
     created_at: int | None = None
+    activity_at: int | None = None
+    """Last output in its window, to the second."""
+    in_mode: bool = False
+    """True while somebody looks at its history (copy mode): keys would not reach the program."""
     agent: str = ""
     session: str = ""
     state: State = "unknown"
