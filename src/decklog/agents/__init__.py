@@ -11,13 +11,14 @@ transcripts are), and `Agent.reader` (bytes to events). All else has a default.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
 from decklog.errors import NotFound
 from decklog.model import Cursor, Event, Facts, Ref
+from decklog.model.fleet import EvidenceKind, Role, Says
 
 BUILT_IN = ("claude", "codex", "gemini", "copilot", "opencode", "pi")
 """Modules of this package; each holds its agent as ``AGENT``."""
@@ -44,6 +45,50 @@ class Queries(NamedTuple):
     """Gives (document id, version): the version changes whenever the document does."""
     document: str
     """Gives one row with one JSON text for ``:id``: what `Reader.feed` is fed."""
+
+
+class Invocation(NamedTuple):
+    """What the argv of a process says, where it is the agent's."""
+
+    role: Role = "interactive"
+    native: str = ""
+    """Native id of the session it names, and goes on with or opens under that id."""
+    resumes: bool = False
+    """True where it asks for an older session, by its id or as the latest one."""
+    forks: bool = False
+    """True where the session named is only the parent of the one it opens."""
+    runner: bool = False
+    """True for a launcher (``npm exec``) whose child is the agent proper."""
+    cwd: str = ""
+    """Folder it is told to work in; empty for its own."""
+    prompt: str = ""
+    """What a headless run is asked to do, where its command line says so."""
+
+
+class Own(NamedTuple):
+    """What a file says that an agent keeps of its own running process."""
+
+    pid: int
+    native: str
+    kind: EvidenceKind = "pid_file"
+    start_ticks: int = 0
+    """Start time of the process as the file states it; 0 where it does not."""
+    at: int | None = None
+    """When the file was last told something, as it states itself."""
+    says: Says = ""
+    """The state it states, if it does."""
+    said_at: int | None = None
+    """Since when it is in that state."""
+    detail: str = ""
+
+
+class Sign(NamedTuple):
+    """What one record says about the turn it belongs to."""
+
+    says: Says
+    ref: str = ""
+    """Id of the tool call or background task it is about."""
+    detail: str = ""
 
 
 class Reader(Protocol):
@@ -131,6 +176,36 @@ class Agent:
 
     clean_up: str = ""
     """What the agent itself deletes and when, in a sentence."""
+
+    # -- the running agent -----------------------------------------------------------------------
+
+    holds_files: bool = False
+    """True where its processes keep files open that `held` can tell a session from."""
+    questions: tuple[str, ...] = ()
+    """Names of its tools that ask the user something and wait for the answer."""
+
+    def process(self, argv: Sequence[str], exe: str) -> Invocation | None:
+        """What a process is, by its argv (and the path of its program, where known); None for
+        one that is not this agent, or is it for another purpose than a session."""
+        return None
+
+    def held(self, path: str) -> str:
+        """Native id of the session that whoever holds this file open is on; empty for none."""
+        return ""
+
+    def own_files(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Patterns of the files it keeps of its running processes; ``{pid}`` stands for the pid,
+        ``*`` for one name."""
+        return ()
+
+    def own(self, path: str, data: bytes) -> Own | None:
+        """What such a file says; None for one that is torn or says nothing."""
+        return None
+
+    def signs(self, line: bytes) -> tuple[Sign, ...]:
+        """What one record of a transcript says about its turn that its events do not: its end,
+        work that outlives it, a question to the user. Never raises."""
+        return ()
 
 
 def _entry_points() -> dict[str, Callable[[], object]]:

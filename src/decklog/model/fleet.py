@@ -136,6 +136,8 @@ class AgentProcess(Struct, frozen=True, kw_only=True):
     """Native id of the session that its argv names."""
     resumes: bool = False
     """True where its argv asks to go on with an older session, named or not."""
+    prompt: str = ""
+    """What its argv asks it to do, where it is headless."""
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from decklog.agents import Agent, Claim, Reader, Root
+from decklog.agents import Agent, Claim, Invocation, Own, Reader, Root, Sign
 from decklog.model import Cursor
 
 NOTES = ("journal.jsonl", "sessions-index.json")
@@ -19,6 +19,7 @@ class Claude(Agent):
     provider = "anthropic"
     variables = ("CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME")
     clean_up = "deletes transcripts after cleanupPeriodDays (settings.json), 30 days by default"
+    questions = ("AskUserQuestion", "ExitPlanMode")
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = env["HOME"]
@@ -51,6 +52,26 @@ class Claude(Agent):
         from decklog.agents.claude.reader import ClaudeReader
 
         return ClaudeReader(cursor, text=text, companions=companions)
+
+    def process(self, argv: Sequence[str], exe: str) -> Invocation | None:
+        from decklog.agents.claude import live
+
+        return live.process(argv, exe)
+
+    def own_files(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        from decklog.agents.claude import live
+
+        return live.own_files(env)
+
+    def own(self, path: str, data: bytes) -> Own | None:
+        from decklog.agents.claude import live
+
+        return live.own(path, data)
+
+    def signs(self, line: bytes) -> tuple[Sign, ...]:
+        from decklog.agents.claude import live
+
+        return live.signs(line)
 
 
 AGENT = Claude()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from decklog.agents import Agent, Claim, Reader, Root
+from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
 from decklog.model import Cursor
 
 INDEX = "session_index.jsonl"
@@ -17,6 +17,8 @@ class Codex(Agent):
     provider = "openai"
     variables = ("CODEX_HOME",)
     clean_up = "deletes nothing; packs transcripts older than 7 days as .jsonl.zst"
+    holds_files = True
+    questions = ("request_user_input",)
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = (env.get("CODEX_HOME") or f"{env['HOME']}/.codex").rstrip("/")
@@ -61,6 +63,21 @@ class Codex(Agent):
         from decklog.agents.codex.reader import CodexReader
 
         return CodexReader(cursor, text=text, companions=companions)
+
+    def process(self, argv: Sequence[str], exe: str) -> Invocation | None:
+        from decklog.agents.codex import live
+
+        return live.process(argv, exe)
+
+    def held(self, path: str) -> str:
+        from decklog.agents.codex import live
+
+        return live.held(path)
+
+    def signs(self, line: bytes) -> tuple[Sign, ...]:
+        from decklog.agents.codex import live
+
+        return live.signs(line)
 
 
 AGENT = Codex()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from decklog.agents import Agent, Claim, Reader, Root
+from decklog.agents import Agent, Claim, Invocation, Own, Reader, Root, Sign
 from decklog.model import Cursor
 
 TOLD = (b"cwd:", b"branch:", b"repository:", b"host_type:", b"name:", b"summary:", b"user_named:")
@@ -17,6 +17,8 @@ class Copilot(Agent):
     provider = "github.copilot"
     variables = ("COPILOT_HOME",)
     clean_up = "may delete the event log of an old session and keep its folder"
+    holds_files = True
+    questions = ("ask_user",)
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = (env.get("COPILOT_HOME") or f"{env['HOME']}/.copilot").rstrip("/")
@@ -50,6 +52,31 @@ class Copilot(Agent):
         from decklog.agents.copilot.reader import CopilotReader
 
         return CopilotReader(cursor, text=text, companions=companions)
+
+    def process(self, argv: Sequence[str], exe: str) -> Invocation | None:
+        from decklog.agents.copilot import live
+
+        return live.process(argv, exe)
+
+    def held(self, path: str) -> str:
+        from decklog.agents.copilot import live
+
+        return live.held(path)
+
+    def own_files(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        from decklog.agents.copilot import live
+
+        return live.own_files(env)
+
+    def own(self, path: str, data: bytes) -> Own | None:
+        from decklog.agents.copilot import live
+
+        return live.own(path, data)
+
+    def signs(self, line: bytes) -> tuple[Sign, ...]:
+        from decklog.agents.copilot import live
+
+        return live.signs(line)
 
 
 AGENT = Copilot()

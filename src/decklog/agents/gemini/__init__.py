@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from decklog.agents import Agent, Claim, Reader, Root
+from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
 from decklog.model import Cursor
 
 
@@ -14,6 +14,7 @@ class Gemini(Agent):
     provider = "gcp.gemini"
     variables = ("GEMINI_CLI_HOME",)
     clean_up = "deletes chats after general.sessionRetention (settings.json), 30 days by default"
+    questions = ("ask_user",)
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = env.get("GEMINI_CLI_HOME") or env["HOME"]
@@ -58,6 +59,16 @@ class Gemini(Agent):
         from decklog.agents.gemini.reader import GeminiReader
 
         return GeminiReader(cursor, text=text, companions=companions)
+
+    def process(self, argv: Sequence[str], exe: str) -> Invocation | None:
+        from decklog.agents.gemini import live
+
+        return live.process(argv, exe)
+
+    def signs(self, line: bytes) -> tuple[Sign, ...]:
+        from decklog.agents.gemini import live
+
+        return live.signs(line)
 
 
 AGENT = Gemini()

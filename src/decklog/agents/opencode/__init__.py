@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from decklog.agents import Agent, Claim, Queries, Reader, Root
+from decklog.agents import Agent, Claim, Invocation, Queries, Reader, Root, Sign
 from decklog.model import Cursor
 
 QUIET_STORAGE = (
@@ -22,6 +22,7 @@ class OpenCode(Agent):
     title = "OpenCode"
     variables = ("OPENCODE_DATA_DIR", "OPENCODE_DB", "XDG_DATA_HOME")
     clean_up = "deletes nothing by itself; deleting a session deletes its rows and its subagents'"
+    questions = ("question",)
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = f"{env.get('XDG_DATA_HOME') or env['HOME'] + '/.local/share'}/opencode"
@@ -77,6 +78,16 @@ class OpenCode(Agent):
         from decklog.agents.opencode.reader import OpenCodeReader
 
         return OpenCodeReader(cursor, text=text, companions=companions)
+
+    def process(self, argv: Sequence[str], exe: str) -> Invocation | None:
+        from decklog.agents.opencode import live
+
+        return live.process(argv, exe)
+
+    def signs(self, line: bytes) -> tuple[Sign, ...]:
+        from decklog.agents.opencode import live
+
+        return live.signs(line)
 
 
 AGENT = OpenCode()

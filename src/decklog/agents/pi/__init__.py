@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
-from decklog.agents import Agent, Claim, Reader, Root
+from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
 from decklog.agents._shared import (
     TITLE_LENGTH,
     BaseReader,
@@ -99,6 +99,16 @@ class Pi(Agent):
         companions: Mapping[str, bytes] | None = None,
     ) -> Reader:
         return PiReader(cursor, text=text, companions=companions)
+
+    def process(self, argv: Sequence[str], exe: str) -> Invocation | None:
+        from decklog.agents.pi import live
+
+        return live.process(argv, exe)
+
+    def signs(self, line: bytes) -> tuple[Sign, ...]:
+        from decklog.agents.pi import live
+
+        return live.signs(line)
 
 
 AGENT = Pi()
