@@ -16,9 +16,27 @@ from importlib import import_module
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
+from decklog.agents._terminal import Composer, Launch, Rule, Screen
 from decklog.errors import NotFound
 from decklog.model import Cursor, Event, Facts, Ref
 from decklog.model.fleet import EvidenceKind, Role, Says
+
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINTS",
+    "Agent",
+    "Claim",
+    "Composer",
+    "Launch",
+    "Queries",
+    "Reader",
+    "Root",
+    "Rule",
+    "Screen",
+    "every",
+    "get",
+    "names",
+]
 
 BUILT_IN = ("claude", "codex", "gemini", "copilot", "opencode", "pi")
 """Modules of this package; each holds its agent as ``AGENT``."""
@@ -118,6 +136,10 @@ class Agent:
     """Vendor of its usual models, in the words of OpenTelemetry (``anthropic``, ``openai``)."""
     variables: tuple[str, ...] = ()
     """Environment variables (besides HOME) that `roots` looks at."""
+    screen: Screen | None = None
+    """How its screen is read; None: it is not."""
+    launch: Launch | None = None
+    """How it is started and driven in a terminal; None: it cannot be."""
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         """Where transcripts are, most specific first; ``env`` always holds HOME."""

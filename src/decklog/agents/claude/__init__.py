@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from decklog.agents import Agent, Claim, Invocation, Own, Reader, Root, Sign
+from decklog.agents.claude.terminal import LAUNCH, SCREEN
 from decklog.model import Cursor
 
 NOTES = ("journal.jsonl", "sessions-index.json")
@@ -18,6 +19,8 @@ class Claude(Agent):
     title = "Claude Code"
     provider = "anthropic"
     variables = ("CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME")
+    screen = SCREEN
+    launch = LAUNCH
     clean_up = "deletes transcripts after cleanupPeriodDays (settings.json), 30 days by default"
     questions = ("AskUserQuestion", "ExitPlanMode")
 

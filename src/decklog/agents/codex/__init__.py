@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
+from decklog.agents.codex.terminal import LAUNCH, SCREEN
 from decklog.model import Cursor
 
 INDEX = "session_index.jsonl"
@@ -16,6 +17,8 @@ class Codex(Agent):
     title = "Codex CLI"
     provider = "openai"
     variables = ("CODEX_HOME",)
+    screen = SCREEN
+    launch = LAUNCH
     clean_up = "deletes nothing; packs transcripts older than 7 days as .jsonl.zst"
     holds_files = True
     questions = ("request_user_input",)

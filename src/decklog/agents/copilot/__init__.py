@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from decklog.agents import Agent, Claim, Invocation, Own, Reader, Root, Sign
+from decklog.agents.copilot.terminal import LAUNCH, SCREEN
 from decklog.model import Cursor
 
 TOLD = (b"cwd:", b"branch:", b"repository:", b"host_type:", b"name:", b"summary:", b"user_named:")
@@ -16,6 +17,8 @@ class Copilot(Agent):
     title = "GitHub Copilot CLI"
     provider = "github.copilot"
     variables = ("COPILOT_HOME",)
+    screen = SCREEN
+    launch = LAUNCH
     clean_up = "may delete the event log of an old session and keep its folder"
     holds_files = True
     questions = ("ask_user",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
+from decklog.agents.gemini.terminal import LAUNCH, SCREEN
 from decklog.model import Cursor
 
 
@@ -13,6 +14,8 @@ class Gemini(Agent):
     title = "Gemini CLI"
     provider = "gcp.gemini"
     variables = ("GEMINI_CLI_HOME",)
+    screen = SCREEN
+    launch = LAUNCH
     clean_up = "deletes chats after general.sessionRetention (settings.json), 30 days by default"
     questions = ("ask_user",)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from decklog.agents import Agent, Claim, Invocation, Queries, Reader, Root, Sign
+from decklog.agents.opencode.terminal import LAUNCH, SCREEN
 from decklog.model import Cursor
 
 QUIET_STORAGE = (
@@ -21,6 +22,8 @@ class OpenCode(Agent):
     name = "opencode"
     title = "OpenCode"
     variables = ("OPENCODE_DATA_DIR", "OPENCODE_DB", "XDG_DATA_HOME")
+    screen = SCREEN
+    launch = LAUNCH
     clean_up = "deletes nothing by itself; deleting a session deletes its rows and its subagents'"
     questions = ("question",)
 

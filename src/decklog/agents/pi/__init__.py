@@ -23,6 +23,7 @@ from decklog.agents._shared import (
     to_ms,
     tool_kind,
 )
+from decklog.agents.pi.terminal import LAUNCH, SCREEN
 from decklog.model import (
     NULL,
     AssistantMessage,
@@ -75,6 +76,8 @@ class Pi(Agent):
     name = "pi"
     title = "Pi"
     variables = ("PI_CODING_AGENT_DIR", "PI_CODING_AGENT_SESSION_DIR")
+    screen = SCREEN
+    launch = LAUNCH
     clean_up = "deletes nothing by itself"
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:

@@ -1,0 +1,56 @@
+"""What an agent shows on its terminal, and how it is started and driven there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from decklog.model.fleet import Says
+
+
+class Rule(NamedTuple):
+    """What it means when the bottom of the screen looks so.
+
+    The pattern is searched (MULTILINE) in the text that `decklog.screen.live` makes of a screen. It
+    asks for structure (a menu with its selector and the line below it, up to the end of the
+    screen), so that words quoted in an answer do not match.
+    """
+
+    says: Says
+    pattern: str
+    example: str = ""
+    """Recorded screen that shows it: ``tests/screens/<agent>/<example>.txt``."""
+
+
+class Composer(NamedTuple):
+    """Where the text that is being typed stands on the screen."""
+
+    pattern: str
+    """Has a group ``text``."""
+    empty: str = r"(?!)"
+    """Text that stands there while nothing was typed."""
+    folded: str = r"(?!)"
+    """What a long paste is shown as."""
+
+
+class Screen(NamedTuple):
+    """Everything that is read off the screen of one agent."""
+
+    rules: tuple[Rule, ...]
+    """The first that matches counts."""
+    composer: Composer
+    titles: tuple[Rule, ...] = ()
+    """The same for the title of the terminal: hints only. ``example`` is a recorded title."""
+
+
+class Launch(NamedTuple):
+    """How it is started and driven."""
+
+    program: str
+    resume: tuple[str, ...] = ()
+    """Arguments to go on with a session; ``{id}`` stands for its native id."""
+    session: tuple[str, ...] = ()
+    """Arguments that give a new session this id; empty where it chooses for itself."""
+    interrupt: tuple[str, ...] = ("Escape",)
+    """Keys that end its turn."""
+    leave: tuple[str, ...] = ("C-c", "C-c")
+    """Keys that ask it to end."""
