@@ -11,6 +11,7 @@ import os
 from decklog import sources, store, zones
 from decklog.errors import StoreBusy
 from decklog.hub.health import ABILITIES, Health
+from decklog.hub.logbook import Logbook
 from decklog.hub.lookout import remember, remembered
 from decklog.hub.numbers import REPORTS, Numbers, is_day
 
@@ -48,7 +49,7 @@ def open(
     return Decklog(config.load(found))
 
 
-class Decklog(Numbers, Health):
+class Decklog(Numbers, Health, Logbook):
     """All questions about the sessions of one machine, and the sync that keeps them answered."""
 
     def __init__(self, config: Config) -> None:
@@ -68,6 +69,7 @@ class Decklog(Numbers, Health):
         self.close()
 
     def close(self) -> None:
+        self._close_log()
         self.store.close()
 
     # -- keeping up ------------------------------------------------------------------------------
