@@ -28,6 +28,10 @@ spec *args:
 test *args:
     {{bin}}/python -m pytest {{args}}
 
+# damaged records for the readers: `just fuzz claude --runs 10_000_000 --seed 7`; all agents without a name
+fuzz *args:
+    PYTHONPATH=tests {{bin}}/python -m fuzz {{args}}
+
 # write golden files anew; then read the difference
 accept:
     {{bin}}/python -m pytest --accept tests/test_agents.py

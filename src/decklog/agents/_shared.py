@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from math import isfinite
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from decklog.model import Cursor, Event, Facts, ParseWarning, Ref, ToolKind
 
@@ -19,6 +19,9 @@ PROMPT_LENGTH = 500
 TITLE_LENGTH = 200
 PREVIEW = 64 * 1024
 """Bytes of a damaged span kept inline."""
+Name: TypeAlias = Annotated[str, Meta(max_length=4096)]
+"""An id, path, time, name or version in a record. These outlive their record in a reader's state: a
+longer one is no such thing, and is dropped as a field that does not fit."""
 SALVAGE_WORK = 32_000_000
 """Characters that salvage may look at in one line, so that hostile lines cannot hang it."""
 
@@ -187,6 +190,11 @@ def count(value: object) -> int:
     return 0
 
 
+def duration(ms: float | None) -> int | None:
+    """Milliseconds that something took; None when absent or no plausible time."""
+    return int(ms) if ms is not None and 0 <= ms < 2**53 else None
+
+
 def micro_usd(value: object) -> int | None:
     """US dollars as recorded (a number) in millionths; None when absent or not a plausible sum."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9:
@@ -292,6 +300,12 @@ def mend(value: Any) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
     return value
+
+
+def recoded(data: bytes | Raw) -> bytes:
+    """The same JSON text in valid UTF-8: each byte that is part of no character replaced."""
+    text: str = mend(bytes(data).decode("utf-8", "surrogateescape"))
+    return text.encode()
 
 
 MANY = 32
@@ -401,10 +415,14 @@ class BaseReader:
 
     def feed(self, line: bytes, ref: Ref) -> list[Event]:
         try:
-            record = self.decode(line)
-            if self.text and not is_utf8(line):  # a part kept raw would carry its bytes on
-                return self._recover(line, ref)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            try:
+                record = self.decode(line)
+                odd = self.text and not is_utf8(line)  # a part kept raw would carry its bytes on
+            except UnicodeDecodeError:
+                odd = True
+            if odd:
+                record = self.decode(recoded(line))
+        except msgspec.DecodeError:
             return self._recover(line, ref)
         except RecursionError:
             return [self._too_deep(ref, line)]

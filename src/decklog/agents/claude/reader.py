@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from decklog.agents._shared import TITLE_LENGTH, clean, to_ms
+from decklog.agents._shared import TITLE_LENGTH, clean, count, to_ms
 from decklog.agents.claude.messages import Messages
 from decklog.agents.claude.records import Line
 from decklog.model import Compacted, Event, Facts, ProviderStatus, Ref, StateChanged
@@ -83,7 +83,7 @@ class ClaudeReader(Messages):
                 out,
                 Compacted,
                 trigger=(meta.trigger if meta else None) or subtype.removesuffix("_boundary"),
-                tokens_before=meta.preTokens if meta else None,
+                tokens_before=count(meta.preTokens) or None if meta else None,
             )
             return
         text = clean(r.content, 1000) if isinstance(r.content, str) else ""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Raw, Struct
 
+from decklog.agents._shared import Name
 from decklog.model import NULL
 
 ABSENT: Any = Raw(b"")
@@ -31,7 +32,7 @@ class Iteration(Struct, gc=False):
     """One sampling step of a response."""
 
     type: str = ""
-    model: str | None = None
+    model: Name | None = None
     input_tokens: Count | None = None
     cache_creation_input_tokens: Count | None = None
     cache_read_input_tokens: Count | None = None
@@ -61,35 +62,35 @@ class Input(Struct, gc=False):
 class LeanBlock(Struct, gc=False):
     type: str = ""
     text: str | None = None
-    id: str | None = None
-    name: str | None = None
+    id: Name | None = None
+    name: Name | None = None
     input: Input | str | list[Raw] | bool | int | float | None = None
-    tool_use_id: str | None = None
+    tool_use_id: Name | None = None
     is_error: bool | None = None
 
 
 class FullBlock(Struct, gc=False):
     type: str = ""
     text: str | None = None
-    id: str | None = None
-    name: str | None = None
+    id: Name | None = None
+    name: Name | None = None
     input: Raw = NULL
-    tool_use_id: str | None = None
+    tool_use_id: Name | None = None
     is_error: bool | None = None
     thinking: Raw = NULL
     content: Raw = NULL
 
 
 class LeanMessage(Struct, gc=False):
-    model: str | None = None
-    id: str | None = None
+    model: Name | None = None
+    id: Name | None = None
     content: str | list[LeanBlock] | None = None
     usage: Tokens | None = None
 
 
 class FullMessage(Struct, gc=False):
-    model: str | None = None
-    id: str | None = None
+    model: Name | None = None
+    id: Name | None = None
     content: str | list[FullBlock] | None = None
     usage: Tokens | None = None
 
@@ -101,38 +102,38 @@ class Result(Struct, gc=False):
 
 
 class Origin(Struct, gc=False):
-    kind: str | None = None
+    kind: Name | None = None
 
 
 class Attachment(Struct, gc=False):
-    type: str | None = None
+    type: Name | None = None
     prompt: Any = None
-    commandMode: str | None = None  # noqa: N815
+    commandMode: Name | None = None  # noqa: N815
     origin: Origin | None = None
 
 
 class ForkedFrom(Struct, gc=False):
-    sessionId: str | None = None  # noqa: N815
+    sessionId: Name | None = None  # noqa: N815
 
 
 class Compaction(Struct, gc=False):
-    trigger: str | None = None
+    trigger: Name | None = None
     preTokens: int | None = None  # noqa: N815
 
 
 class Embedded(Struct, gc=False):
     """A subagent's record inside a ``progress`` record of its parent."""
 
-    type: str | None = None
-    timestamp: str | None = None
+    type: Name | None = None
+    timestamp: Name | None = None
     message: LeanMessage | None = None
-    requestId: str | None = None  # noqa: N815
+    requestId: Name | None = None  # noqa: N815
 
 
 class Progress(Struct, gc=False):
-    type: str | None = None
+    type: Name | None = None
     message: Embedded | None = None
-    agentId: str | None = None  # noqa: N815
+    agentId: Name | None = None  # noqa: N815
 
 
 class ModelUsage(Struct, gc=False):
@@ -143,23 +144,23 @@ class ModelUsage(Struct, gc=False):
 
 
 class Denial(Struct, gc=False):
-    tool_name: str | None = None
+    tool_name: Name | None = None
 
 
 class Line(Struct, gc=False):
     isSidechain: bool | None = None  # noqa: N815
-    cwd: str | None = None
-    sessionId: str | None = None  # noqa: N815
-    version: str | None = None
-    gitBranch: str | None = None  # noqa: N815
-    agentId: str | None = None  # noqa: N815
+    cwd: Name | None = None
+    sessionId: Name | None = None  # noqa: N815
+    version: Name | None = None
+    gitBranch: Name | None = None  # noqa: N815
+    agentId: Name | None = None  # noqa: N815
     message: LeanMessage | None = None
-    requestId: str | None = None  # noqa: N815
+    requestId: Name | None = None  # noqa: N815
     type: str = ""
-    uuid: str | None = None
-    timestamp: str | None = None
+    uuid: Name | None = None
+    timestamp: Name | None = None
     toolUseResult: Result | str | list[Raw] | bool | int | float | None = ABSENT  # noqa: N815
-    session_id: str | None = None
+    session_id: Name | None = None
     isMeta: bool | None = None  # noqa: N815
     isCompactSummary: bool | None = None  # noqa: N815
     isApiErrorMessage: bool | None = None  # noqa: N815
@@ -169,17 +170,17 @@ class Line(Struct, gc=False):
     attachment: Attachment | None = None
     forkedFrom: ForkedFrom | None = None  # noqa: N815
     data: Progress | None = None
-    subtype: str | None = None
+    subtype: Name | None = None
     content: Any = None
     compactMetadata: Compaction | None = None  # noqa: N815
     summary: str | None = None
-    leafUuid: str | None = None  # noqa: N815
+    leafUuid: Name | None = None  # noqa: N815
     aiTitle: str | None = None  # noqa: N815
     customTitle: str | None = None  # noqa: N815
     agentName: str | None = None  # noqa: N815
-    prUrl: str | None = None  # noqa: N815
+    prUrl: Name | None = None  # noqa: N815
     # captured streams (``--output-format stream-json``) only:
-    parent_tool_use_id: str | None = None
+    parent_tool_use_id: Name | None = None
     tool_use_result: Raw = ABSENT
     isSynthetic: bool | None = None  # noqa: N815
     modelUsage: dict[str, ModelUsage] | None = None  # noqa: N815

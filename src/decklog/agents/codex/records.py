@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, get_args
 
 from msgspec import Raw, Struct, field
 
+from decklog.agents._shared import Name
 from decklog.model import NULL
 
 # --- parts ------------------------------------------------------------------------------------
@@ -65,8 +66,8 @@ class Harness(Struct):
 
 
 class Message(Struct, tag="message"):
-    id: str | None = None
-    role: str | None = None
+    id: Name | None = None
+    role: Name | None = None
     content: Parts = None
     internal_chat_message_metadata_passthrough: Annotations | None = None
 
@@ -74,67 +75,67 @@ class Message(Struct, tag="message"):
 class AgentMessage(Struct, tag="agent_message"):
     """A message from one agent of a team to another."""
 
-    id: str | None = None
+    id: Name | None = None
     content: Parts = None
 
 
 class Thought(Struct, tag="reasoning"):
-    id: str | None = None
+    id: Name | None = None
     summary: Parts = None
     content: Parts = None
 
 
 class FunctionCall(Struct, tag="function_call"):
-    call_id: str | None = None
-    name: str | None = None
-    namespace: str | None = None
+    call_id: Name | None = None
+    name: Name | None = None
+    namespace: Name | None = None
     arguments: Raw = NULL
 
 
 class CustomCall(Struct, tag="custom_tool_call"):
     """A call whose input is free text: a patch, a script."""
 
-    call_id: str | None = None
-    name: str | None = None
-    namespace: str | None = None
+    call_id: Name | None = None
+    name: Name | None = None
+    namespace: Name | None = None
     arguments: Raw = field(default=NULL, name="input")
 
 
 class ToolSearch(Struct, tag="tool_search_call"):
-    call_id: str | None = None
+    call_id: Name | None = None
     arguments: Raw = NULL
 
 
 class LocalShell(Struct, tag="local_shell_call"):
-    id: str | None = None
-    call_id: str | None = None
+    id: Name | None = None
+    call_id: Name | None = None
     arguments: Raw = field(default=NULL, name="action")
 
 
 class WebSearch(Struct, tag="web_search_call"):
-    id: str | None = None
-    status: str | None = None
+    id: Name | None = None
+    status: Name | None = None
     arguments: Raw = field(default=NULL, name="action")
 
 
 class ImageMade(Struct, tag="image_generation_call"):
-    id: str | None = None
-    status: str | None = None
+    id: Name | None = None
+    status: Name | None = None
 
 
 class FunctionOutput(Struct, tag="function_call_output"):
-    call_id: str | None = None
+    call_id: Name | None = None
     output: Raw = NULL
 
 
 class CustomOutput(Struct, tag="custom_tool_call_output"):
-    call_id: str | None = None
+    call_id: Name | None = None
     output: Raw = NULL
 
 
 class ToolsFound(Struct, tag="tool_search_output"):
-    call_id: str | None = None
-    status: str | None = None
+    call_id: Name | None = None
+    status: Name | None = None
 
 
 class GhostSnapshot(Struct, tag="ghost_snapshot"):
@@ -179,16 +180,16 @@ class TokenCount(Struct, tag="token_count"):
 
 
 class TurnStarted(Struct, tag="task_started"):
-    turn_id: str | None = None
+    turn_id: Name | None = None
 
 
 class TurnEnded(Struct, tag="task_complete"):
-    turn_id: str | None = None
+    turn_id: Name | None = None
     error: Problem | str | None = None
 
 
 class TurnAborted(Struct, tag="turn_aborted"):
-    turn_id: str | None = None
+    turn_id: Name | None = None
     reason: str | None = None
     error: Problem | str | None = None
 
@@ -199,8 +200,8 @@ class Failure(Struct, tag="error"):
 
 
 class Settings(Struct):
-    model: str | None = None
-    model_provider_id: str | None = None
+    model: Name | None = None
+    model_provider_id: Name | None = None
 
 
 class SettingsApplied(Struct, tag="thread_settings_applied"):
@@ -225,46 +226,46 @@ class McpResult(Struct):
 
 
 class PatchEnd(Struct, tag="patch_apply_end"):
-    call_id: str | None = None
+    call_id: Name | None = None
     success: bool | None = None
     changes: dict[str, Any] | None = None
 
 
 class McpEnd(Struct, tag="mcp_tool_call_end"):
-    call_id: str | None = None
+    call_id: Name | None = None
     duration: Elapsed | str | None = None
     result: McpResult | None = None
 
 
 class ExecEnd(Struct, tag="exec_command_end"):
-    call_id: str | None = None
+    call_id: Name | None = None
     exit_code: int | None = None
     duration: Elapsed | str | None = None
 
 
 class SubagentActivity(Struct, tag="sub_agent_activity"):
-    event_id: str | None = None
+    event_id: Name | None = None
     """Id of the call that caused it."""
-    agent_thread_id: str | None = None
-    kind: str | None = None
+    agent_thread_id: Name | None = None
+    kind: Name | None = None
 
 
 class Item(Struct):
     """A finished turn item; which fields it has depends on its type."""
 
     type: str = ""
-    id: str | None = None
+    id: Name | None = None
     content: list[Part] | None = None
-    status: str | None = None
+    status: Name | None = None
     exit_code: int | None = None
     duration: Elapsed | str | None = None
     aggregated_output: str | None = None
     changes: dict[str, Any] | None = None
-    path: str | None = None
-    tool: str | None = None
-    kind: str | None = None
+    path: Name | None = None
+    tool: Name | None = None
+    kind: Name | None = None
     receiver_thread_ids: list[str] | None = None
-    agent_thread_id: str | None = None
+    agent_thread_id: Name | None = None
 
 
 class ItemCompleted(Struct, tag="item_completed"):
@@ -294,9 +295,9 @@ EventMsg: TypeAlias = (
 
 
 class Spawn(Struct):
-    parent_thread_id: str | None = None
-    agent_path: str | None = None
-    agent_nickname: str | None = None
+    parent_thread_id: Name | None = None
+    agent_path: Name | None = None
+    agent_nickname: Name | None = None
 
 
 class Subagent(Struct):
@@ -308,52 +309,52 @@ class Origin(Struct):
 
 
 class Git(Struct):
-    branch: str | None = None
-    repository_url: str | None = None
+    branch: Name | None = None
+    repository_url: Name | None = None
 
 
 class Meta(Struct):
-    id: str | None = None
-    timestamp: str | None = None
-    cwd: str | None = None
-    originator: str | None = None
-    cli_version: str | None = None
-    model_provider: str | None = None
+    id: Name | None = None
+    timestamp: Name | None = None
+    cwd: Name | None = None
+    originator: Name | None = None
+    cli_version: Name | None = None
+    model_provider: Name | None = None
     source: Origin | str | None = None
-    thread_source: str | None = None
-    session_id: str | None = None
+    thread_source: Name | None = None
+    session_id: Name | None = None
     """In a subagent that of its parent."""
-    parent_thread_id: str | None = None
-    forked_from_id: str | None = None
-    agent_path: str | None = None
-    agent_nickname: str | None = None
+    parent_thread_id: Name | None = None
+    forked_from_id: Name | None = None
+    agent_path: Name | None = None
+    agent_nickname: Name | None = None
     git: Git | None = None
 
 
 class TurnContext(Struct):
-    turn_id: str | None = None
-    cwd: str | None = None
-    model: str | None = None
+    turn_id: Name | None = None
+    cwd: Name | None = None
+    model: Name | None = None
 
 
 class UsageRecord(Struct):
     """What one provider response used."""
 
-    thread_id: str | None = None
-    response_id: str | None = None
+    thread_id: Name | None = None
+    response_id: Name | None = None
     usage: Tokens | None = None
 
 
 class Compaction(Struct):
     message: str | None = None
-    window_id: str | None = None
+    window_id: Name | None = None
     latest_token_usage_record: UsageRecord | None = None
 
 
 class AgentNote(Struct):
     """What one agent of a team told another, in older records."""
 
-    id: str | None = None
+    id: Name | None = None
     content: Parts = None
 
 
@@ -365,7 +366,7 @@ class Unread(Struct):
 
 
 class Line(Struct, tag_field="type"):
-    timestamp: str | None = None
+    timestamp: Name | None = None
     payload: Any = None
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
-from decklog.agents._shared import loads, patch_paths, paths_in
+from decklog.agents._shared import duration, loads, patch_paths, paths_in
 from decklog.agents.codex.records import Elapsed, Item
 
 PATH_KEYS = ("path", "file_path", "dir_path")
@@ -69,7 +69,7 @@ def outcome(output: Raw) -> Outcome:
             code, wall = tail.groups()
     ms = _milliseconds(wall)
     if code is not None:
-        number = int(code)
+        number = int(code[:18])  # a longer one is none, and none that is nought
         return number == 0, number, ms
     if running or script == b"running":
         return None, None, ms
@@ -79,7 +79,7 @@ def outcome(output: Raw) -> Outcome:
 
 def _milliseconds(seconds: bytes | None) -> int | None:
     try:
-        return None if seconds is None else round(float(seconds) * 1000)
+        return None if seconds is None else duration(float(seconds) * 1000 + 0.5)
     except ValueError:
         return None
 
@@ -87,7 +87,7 @@ def _milliseconds(seconds: bytes | None) -> int | None:
 def elapsed(value: Elapsed | str | None) -> int | None:
     """Milliseconds of a duration as Rust writes them."""
     if isinstance(value, Elapsed):
-        return (value.secs or 0) * 1000 + (value.nanos or 0) // 1_000_000
+        return duration((value.secs or 0) * 1000 + (value.nanos or 0) // 1_000_000)
     return None
 
 

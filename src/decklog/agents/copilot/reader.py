@@ -432,8 +432,9 @@ class CopilotReader(BaseReader):
             return
         x.facts.compactions += 1
         before = None if d.pre_compaction_tokens is None else int(d.pre_compaction_tokens)
-        summary = getattr(d, "summary_content", None) or ""
-        x.put(Compacted, trigger=trigger, summary=summary, tokens_before=before)
+        summary = getattr(d, "summary_content", None)
+        text = summary if isinstance(summary, str) else ""
+        x.put(Compacted, trigger=trigger, summary=text, tokens_before=before)
 
     def _totals(self, x: Scene) -> None:
         d = x.data

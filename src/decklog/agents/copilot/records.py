@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-from decklog.agents._shared import patch_paths, paths_in
+from decklog.agents._shared import Name, patch_paths, paths_in
 from decklog.agents.copilot.accounting import NONE, Amounts, ByAgent, ByModel, plus
 from decklog.model import NULL
 
@@ -25,9 +25,9 @@ Count: TypeAlias = (
 
 
 class Context(Struct, rename="camel", gc=False):
-    cwd: str | None = None
-    branch: str | None = None
-    repository: str | None = None
+    cwd: Name | None = None
+    branch: Name | None = None
+    repository: Name | None = None
     host_type: Any = None
     repository_host: Any = None
 
@@ -39,7 +39,7 @@ class Charge(Struct, rename="camel", gc=False):
 class Tokens(Struct, rename="camel", gc=False):
     """``input``, ``output`` and ``cachedInput`` are the names of older compactions."""
 
-    model: str | None = None
+    model: Name | None = None
     input_tokens: Count = None
     output_tokens: Count = None
     cache_read_tokens: Count = None
@@ -48,13 +48,13 @@ class Tokens(Struct, rename="camel", gc=False):
     input: Count = None
     output: Count = None
     cached_input: Count = None
-    api_call_id: str | None = None
+    api_call_id: Name | None = None
     accounting: Accounting | None = None
     copilot_usage: Charge | None = None
 
 
 class Accounting(Struct, rename="camel", gc=False):
-    source_session_id: str | None = None
+    source_session_id: Name | None = None
     sequence: int | None = None
 
 
@@ -68,7 +68,7 @@ class Metrics(Struct, rename="camel", gc=False):
 
 
 class ProviderMetric(Struct, rename="camel", gc=False):
-    model_id: str | None = None
+    model_id: Name | None = None
     metrics: Metric | None = None
 
 
@@ -78,24 +78,24 @@ class Snapshot(Struct, rename="camel", gc=False):
 
 
 class Request(Struct, rename="camel", gc=False):
-    tool_call_id: str | None = None
-    name: str | None = None
+    tool_call_id: Name | None = None
+    name: Name | None = None
     arguments: Any = None
 
 
 class FileEdit(Struct, gc=False):
-    path: str | None = None
+    path: Name | None = None
 
 
 class Asked(Struct, rename="camel", gc=False):
     """What a permission is asked for."""
 
-    kind: str | None = None
-    tool_name: str | None = None
+    kind: Name | None = None
+    tool_name: Name | None = None
     intention: str | None = None
     full_command_text: str | None = None
-    path: str | None = None
-    file_name: str | None = None
+    path: Name | None = None
+    file_name: Name | None = None
 
 
 class LeanResult(Struct, gc=False):
@@ -109,59 +109,59 @@ class FullResult(LeanResult, rename="camel", gc=False):
 
 class LeanData(Struct, rename="camel", gc=False):
     # sessions
-    session_id: str | None = None
-    copilot_version: str | None = None
-    start_time: str | None = None
-    selected_model: str | None = None
+    session_id: Name | None = None
+    copilot_version: Name | None = None
+    start_time: Name | None = None
+    selected_model: Name | None = None
     context: Context | None = None
-    cwd: str | None = None
-    branch: str | None = None
-    repository: str | None = None
+    cwd: Name | None = None
+    branch: Name | None = None
+    repository: Name | None = None
     host_type: Any = None
     title: str | None = None
-    new_model: str | None = None
-    new_mode: str | None = None
-    previous_mode: str | None = None
-    shutdown_type: str | None = None
-    error_reason: str | None = None
+    new_model: Name | None = None
+    new_mode: Name | None = None
+    previous_mode: Name | None = None
+    shutdown_type: Name | None = None
+    error_reason: Name | None = None
     summary: str | None = None
     # messages
-    message_id: str | None = None
+    message_id: Name | None = None
     content: str | None = None
     source: str | None = None
     is_autopilot_continuation: Any = None
     attachments: list[Any] | None = None
-    model: str | None = None
+    model: Name | None = None
     reasoning_text: str | None = None
     output_tokens: Count = None
     tool_requests: list[Request] | None = None
     # tools and subagents
-    tool_call_id: str | None = None
-    tool_name: str | None = None
+    tool_call_id: Name | None = None
+    tool_name: Name | None = None
     arguments: Any = None
     success: Any = None
     result: LeanResult | str | None = None
     error: Any = None
     file_edits: list[FileEdit] | None = None
-    parent_tool_call_id: str | None = None
-    agent_display_name: str | None = None
+    parent_tool_call_id: Name | None = None
+    agent_display_name: Name | None = None
     agent_description: str | None = None
     # permissions
-    request_id: str | None = None
+    request_id: Name | None = None
     permission_request: Asked | None = None
     # notices
     reason: str | None = None
     message: str | None = None
-    error_type: str | None = None
+    error_type: Name | None = None
     status_code: Any = None
-    warning_type: str | None = None
-    info_type: str | None = None
+    warning_type: Name | None = None
+    info_type: Name | None = None
     # usage
     usage: Tokens | None = None
     compaction_tokens_used: Tokens | None = None
-    compaction_attempt_id: str | None = None
+    compaction_attempt_id: Name | None = None
     pre_compaction_tokens: Count = None
-    trigger: str | None = None
+    trigger: Name | None = None
     model_metrics: dict[str, Metric] | None = None
     agent_metrics: dict[str, Metrics] | None = None
     provider_model_metrics: list[ProviderMetric] | None = None
@@ -173,15 +173,15 @@ class FullData(LeanData, rename="camel", gc=False):
     result: FullResult | str | None = None
     shell_execution: Any = None
     tool_telemetry: Any = None
-    summary_content: str | None = None
+    summary_content: Any = None
 
 
 class LeanLine(Struct, gc=False):
     type: str = ""
     data: LeanData | None = None
-    id: str | None = None
-    timestamp: str | None = None
-    agent_id: str | None = field(name="agentId", default=None)
+    id: Name | None = None
+    timestamp: Name | None = None
+    agent_id: Name | None = field(name="agentId", default=None)
 
 
 class FullLine(LeanLine, gc=False):

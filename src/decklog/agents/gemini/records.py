@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-from decklog.agents._shared import paths_in
+from decklog.agents._shared import Name, paths_in
 from decklog.model import NULL
 
 PATH_KEYS = ("file_path", "absolute_path", "path", "filepath")
@@ -46,12 +46,12 @@ class Tokens(Struct, gc=False):
 
 
 class LeanCall(Struct, rename="camel", gc=False):
-    id: str | None = None
-    name: str | None = None
+    id: Name | None = None
+    name: Name | None = None
     args: Any = None
-    status: str | None = None
-    timestamp: str | None = None
-    agent_id: str | None = None
+    status: Name | None = None
+    timestamp: Name | None = None
+    agent_id: Name | None = None
     result: list[Empty | str | None] | Empty | str | None = None
 
 
@@ -71,12 +71,12 @@ class Thought(Struct, gc=False):
 
 
 class LeanMessage(Struct, rename="camel", gc=False):
-    id: str | None = None
-    timestamp: str | None = None
-    type: str | None = None
+    id: Name | None = None
+    timestamp: Name | None = None
+    type: Name | None = None
     content: Content = None
     display_content: Content = None
-    model: str | None = None
+    model: Name | None = None
     tokens: Tokens | None = None
     thoughts: list[Empty] | None = None
     tool_calls: list[LeanCall] | None = None
@@ -90,9 +90,9 @@ class FullMessage(LeanMessage, rename="camel", gc=False):
 class Head(Struct, rename="camel", gc=False):
     """What is said of the session: in the first line, in ``$set``, around a document's messages."""
 
-    session_id: str | None = None
-    start_time: str | None = None
-    last_updated: str | None = None
+    session_id: Name | None = None
+    start_time: Name | None = None
+    last_updated: Name | None = None
     summary: str | None = None
     directories: list[str] | None = None
 
@@ -111,14 +111,14 @@ class FullSet(Head, rename="camel", gc=False):
 class LeanLine(LeanMessage, rename="camel", gc=False):
     """A line of a replay log, or a whole document (which has ``messages``)."""
 
-    session_id: str | None = None
-    start_time: str | None = None
-    last_updated: str | None = None
+    session_id: Name | None = None
+    start_time: Name | None = None
+    last_updated: Name | None = None
     summary: str | None = None
     directories: list[str] | None = None
     messages: list[LeanMessage] | None = None
     change: LeanSet | None = field(name="$set", default=None)
-    rewind_to: str | None = field(name="$rewindTo", default=None)
+    rewind_to: Name | None = field(name="$rewindTo", default=None)
 
 
 class FullLine(LeanLine, rename="camel", gc=False):

@@ -74,7 +74,7 @@ LIMITS = ("provider.rate-limit", "provider.quota")
 """What 2.x calls the errors of a provider that wants to be asked later."""
 
 _default_title = re.compile(r"(?:New|Child) session - \d{4}-\d\d-\d\dT")
-_fork_title = re.compile(r"\A(.+) \(fork #(\d+)\)\Z", re.S)
+_fork_title = re.compile(r"\A(.+) \(fork #(\d{1,9})\)\Z", re.S)
 _old_version = re.compile(r"v?(?:0\.|1\.[01]\.)")
 _limit = re.compile(
     r"(?:usage|rate|spending|request|hourly|daily|weekly|monthly|plan)[ _-]?limit|quota|"

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from decklog.agents._shared import count
+from decklog.agents._shared import Name, count
 from decklog.model import NULL, Usage
 
 Number = int | float | None
@@ -50,18 +50,18 @@ class Tokens(Struct):
 
 
 class Model(Struct):
-    id: str | None = None
-    modelID: str | None = None  # noqa: N815
-    providerID: str | None = None  # noqa: N815
+    id: Name | None = None
+    modelID: Name | None = None  # noqa: N815
+    providerID: Name | None = None  # noqa: N815
 
 
 class Session(Struct):
-    id: str | None = None
-    parentID: str | None = None  # noqa: N815
-    forkSessionID: str | None = None  # noqa: N815
-    directory: str | None = None
+    id: Name | None = None
+    parentID: Name | None = None  # noqa: N815
+    forkSessionID: Name | None = None  # noqa: N815
+    directory: Name | None = None
     title: str | None = None
-    version: str | None = None
+    version: Name | None = None
     model: Model | None = None
     time: Time | None = None
 
@@ -81,9 +81,9 @@ class ErrorData(Struct):
 class Failure(Struct):
     """``name, data`` up to 1.x, ``type, message, status`` in 2.x."""
 
-    name: str | None = None
+    name: Name | None = None
     data: ErrorData | None = None
-    type: str | None = None
+    type: Name | None = None
     message: str | None = None
     status: Number = None
 
@@ -91,22 +91,22 @@ class Failure(Struct):
 class Place(Struct):
     """``path`` of a 1.x message; ``location`` of a 2.x session that moved; changed ``files``."""
 
-    cwd: str | None = None
-    directory: str | None = None
+    cwd: Name | None = None
+    directory: Name | None = None
     files: list[str] | None = None
 
 
 class Attachment(Struct):
-    mime: str | None = None
+    mime: Name | None = None
 
 
 class Message(Struct):
-    id: str | None = None
-    role: str | None = None
-    type: str | None = None
-    agent: str | None = None
-    providerID: str | None = None  # noqa: N815
-    modelID: str | None = None  # noqa: N815
+    id: Name | None = None
+    role: Name | None = None
+    type: Name | None = None
+    agent: Name | None = None
+    providerID: Name | None = None  # noqa: N815
+    modelID: Name | None = None  # noqa: N815
     model: Model | None = None
     path: Place | None = None
     time: Time | None = None
@@ -120,7 +120,7 @@ class Message(Struct):
     files: list[Attachment] | None = None
     command: str | None = None
     reason: str | None = None
-    status: str | None = None
+    status: Name | None = None
     location: Place | None = None
     snapshot: Place | None = None
 
@@ -130,13 +130,13 @@ class Part(Struct):
     text: str | None = None
     synthetic: bool | None = None
     ignored: bool | None = None
-    tool: str | None = None
-    name: str | None = None
-    callID: str | None = None  # noqa: N815
-    id: str | None = None
+    tool: Name | None = None
+    name: Name | None = None
+    callID: Name | None = None  # noqa: N815
+    id: Name | None = None
     state: Raw = NULL
     time: Time | None = None
-    mime: str | None = None
+    mime: Name | None = None
     files: list[str] | None = None
     auto: bool | None = None
     prompt: str | None = None
@@ -148,7 +148,7 @@ class Part(Struct):
 class State(Struct):
     """``state`` of a tool part."""
 
-    status: str | None = None
+    status: Name | None = None
     input: Raw = NULL
     output: Raw = NULL
     content: Raw = NULL
@@ -162,15 +162,15 @@ class Details(Struct):
     """What is read of a tool's ``metadata``."""
 
     exit: Number = None
-    sessionId: str | None = None  # noqa: N815
-    sessionID: str | None = None  # noqa: N815
+    sessionId: Name | None = None  # noqa: N815
+    sessionID: Name | None = None  # noqa: N815
 
 
 class Entry(Struct):
     """A message with its parts."""
 
-    id: str | None = None
-    type: str | None = None
+    id: Name | None = None
+    type: Name | None = None
     info: Raw = NULL
     parts: Raw = NULL
 
@@ -178,7 +178,7 @@ class Entry(Struct):
 class Recorded(Struct):
     """Usage of a request that made no message, such as the one for the title (2.x)."""
 
-    id: str | None = None
+    id: Name | None = None
     at: Number = None
     source: str | None = None
     cost: Any = None
@@ -186,7 +186,7 @@ class Recorded(Struct):
 
 
 class Document(Struct):
-    id: str | None = None
+    id: Name | None = None
     info: Raw = NULL
     messages: Raw = NULL
     recorded: Raw = NULL

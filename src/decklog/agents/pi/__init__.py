@@ -13,12 +13,14 @@ from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
 from decklog.agents._shared import (
     TITLE_LENGTH,
     BaseReader,
+    Name,
     ReaderState,
     clean,
     count,
     loads,
     micro_usd,
     patch_paths,
+    recoded,
     sane_ms,
     to_ms,
     tool_kind,
@@ -138,8 +140,8 @@ class Block(Struct):
     type: str = ""
     text: Raw = NULL
     thinking: Raw = NULL
-    id: str | None = None
-    name: str | None = None
+    id: Name | None = None
+    name: Name | None = None
     arguments: Raw = NULL
 
 
@@ -151,19 +153,19 @@ class Response(Struct, rename="camel"):
 
     role: str = ""
     timestamp: Number = None
-    provider: str | None = None
-    model: str | None = None
+    provider: Name | None = None
+    model: Name | None = None
     usage: Tokens | None = None
-    response_id: str | None = None
+    response_id: Name | None = None
     details: Raw = NULL
 
 
 class Message(Response, rename="camel"):
     content: Content = None
-    stop_reason: str | None = None
+    stop_reason: Name | None = None
     error_message: str | None = None
-    tool_call_id: str | None = None
-    tool_name: str | None = None
+    tool_call_id: Name | None = None
+    tool_name: Name | None = None
     is_error: bool | None = None
     command: str | None = None
     output: Raw = NULL
@@ -172,20 +174,20 @@ class Message(Response, rename="camel"):
 
 class Entry(Struct, rename="camel"):
     type: str = ""
-    id: str | None = None
-    timestamp: str | None = None
+    id: Name | None = None
+    timestamp: Name | None = None
     message: Message | None = None
-    cwd: str | None = None
-    parent_session: str | None = None
-    branched_from: str | None = None
-    provider: str | None = None
-    model_id: str | None = None
-    model: str | None = None
-    role: str | None = None
-    thinking_level: str | None = None
+    cwd: Name | None = None
+    parent_session: Name | None = None
+    branched_from: Name | None = None
+    provider: Name | None = None
+    model_id: Name | None = None
+    model: Name | None = None
+    role: Name | None = None
+    thinking_level: Name | None = None
     label: str | None = None
     title: str | None = None
-    name: str | None = None
+    name: Name | None = None
     content: Content = None
     summary: Raw = NULL
     tokens_before: Number = None
@@ -206,7 +208,7 @@ class Run(Struct, rename="camel"):
     """A subagent's run, in the result of the tool that started it."""
 
     messages: list[Response] | None = None
-    session_file: str | None = None
+    session_file: Name | None = None
 
 
 class Details(Struct):
@@ -574,7 +576,9 @@ def _mentioned(found: re.Match[str]) -> str:
 def _decode(raw: Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UnicodeDecodeError:
+        return _decode(Raw(recoded(raw)), decoder)
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

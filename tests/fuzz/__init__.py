@@ -1,0 +1,1 @@
+"""Fuzzing: seeded, reproducible, of everything that reads what others wrote."""
