@@ -11,7 +11,6 @@ import os
 from decklog import sources, store, zones
 from decklog.errors import StoreBusy
 from decklog.hub.health import ABILITIES, Health
-from decklog.hub.logbook import Logbook
 from decklog.hub.lookout import remember, remembered
 from decklog.hub.numbers import REPORTS, Numbers, is_day
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from decklog.config import Config
+    from decklog.log import Logs
     from decklog.sync import Report
 
 
@@ -49,13 +49,14 @@ def open(
     return Decklog(config.load(found))
 
 
-class Decklog(Numbers, Health, Logbook):
+class Decklog(Numbers, Health):
     """All questions about the sessions of one machine, and the sync that keeps them answered."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.zone = zones.Zone(config.tz, config.env)
         self.store: Any = store.open(config.data_dir)
+        self._log: Logs | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -69,8 +70,22 @@ class Decklog(Numbers, Health, Logbook):
         self.close()
 
     def close(self) -> None:
-        self._close_log()
+        if self._log is not None:
+            self._log.close()
         self.store.close()
+
+    @property
+    def log(self) -> Logs:
+        """The logs of recorded sessions (`decklog.log`), opened when first asked for.
+
+        >>> with deck.log.open(agent="claude") as writer:
+        ...     writer.emit(UserEvent(message="hello"))
+        """
+        if self._log is None:
+            from decklog.log import Logs
+
+            self._log = Logs(self.config.data_dir)
+        return self._log
 
     # -- keeping up ------------------------------------------------------------------------------
 
