@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from decklog import agents, sources
 from decklog.agents import Agent
@@ -14,15 +14,19 @@ from decklog.store import REWRITTEN
 
 if TYPE_CHECKING:
     from decklog.sources import File
+    from decklog.store import SourceRow
     from decklog.store.sqlite import SqliteStore
 
 
 class Plan:
     """Compares what is on disk with what the store knows, and says what is to be read."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, news: News | None = None) -> None:
+        """A plan of all there is, or, with ``news``, only of what these may concern."""
         self.store = store
-        self.known = store.known()
+        self.news = news
+        self.known = store.known() if news is None else news.known(store)
+        self.beside = frozenset(() if news is None else news.beside(self.known))
         files = [(uri, r) for uri, r in self.known.items() if r[6] and REWRITTEN not in uri]
         files.sort(key=lambda f: -f[1][11])  # the inode of one that is gone may serve again
         self.by_inode = {(r[5], r[6]): uri for uri, r in files}
@@ -55,7 +59,9 @@ class Plan:
                 continue
             if a is None:
                 a = agents.get(name)
-            seen = Seen(*file)
+            seen = Seen(*file) if self.news is None else _again(file)
+            if seen is None:
+                continue
             claim = a.claim(seen.relative)
             if claim == "ignore":
                 continue
@@ -84,7 +90,7 @@ class Plan:
             if uri in self.met:
                 if row[11]:
                     back.append(row[0])
-            elif not row[11] and REWRITTEN not in uri:
+            elif not row[11] and REWRITTEN not in uri and uri not in self.beside:
                 lost.append(row[0])
         if lost:
             self.store.mark_gone(lost, True)
@@ -117,6 +123,8 @@ class Plan:
             self.store.note(a.name, seen.path, "other", reason, detail)
 
     def _file(self, a: Agent, seen: Seen, kind: str) -> None:
+        if self.news is not None:
+            seen = self._first_name(seen)
         if (seen.device, seen.inode) in self.inodes:
             return  # a hard link or a link to a file that was met already
         self.inodes.add((seen.device, seen.inode))
@@ -138,6 +146,15 @@ class Plan:
         else:
             self.store.retire(row[0], seen.path)
             self._want(a, seen.path, kind, stat)
+
+    def _first_name(self, seen: Seen) -> Seen:
+        """Of a file with several names the one it is known by, as long as that is there."""
+        uri = self.by_inode.get((seen.device, seen.inode), seen.path)
+        if uri == seen.path or seen.path in self.known:
+            return seen
+        first = _again((uri, seen.relative, *_stat(seen), 0))
+        same = first is not None and (first.device, first.inode) == (seen.device, seen.inode)
+        return first if first is not None and same else seen
 
     def _moved(self, seen: Seen, stat: tuple[int, int, int, int], kind: str) -> Any:
         """The row of a source that was renamed to this path, if its bytes are the same.
@@ -225,6 +242,45 @@ class Plan:
             stat = (sum(s.size for s in seen), max(s.mtime_ns for s in seen), 0, 0)
             versions[document] = (version, stat, tuple(relatives))
         self._documents(a, root, "dir", versions)
+
+
+class News(NamedTuple):
+    """What a watch of the disk found changed since the last look."""
+
+    files: list[list[File]]
+    """Files of each root that are new or changed."""
+    gone: frozenset[str]
+    """Paths at which a file was."""
+    agents: frozenset[str] = frozenset()
+    """Agents of which ``files`` has every file there is, because one of them may say something
+    about others."""
+
+    @property
+    def paths(self) -> set[str]:
+        return {f[0] for root in self.files for f in root} | self.gone
+
+    def known(self, store: SqliteStore) -> dict[str, SourceRow]:
+        """Rows of the sources that are concerned: by path, by inode, and documents within."""
+        inodes = {(f[4], f[5]) for root in self.files for f in root}
+        return store.known_of(self.paths, inodes, self.agents)
+
+    def beside(self, known: Mapping[str, SourceRow]) -> Iterator[str]:
+        """Those of them that nothing is said of: known for an inode they have in common."""
+        paths = self.paths
+        for uri, row in known.items():
+            if uri.partition("#")[0] not in paths and row[1] not in self.agents:
+                yield uri
+
+
+def _again(file: File) -> Seen | None:
+    """A file as it is now that we are the one who writes: others may have read more of it than
+    there was when it was looked at."""
+    try:
+        st = os.stat(file[0])
+    except OSError:
+        return Seen(*file) if os.path.islink(file[0]) else None
+    place = (st.st_size, st.st_mtime_ns, st.st_dev, st.st_ino, st.st_mode)
+    return Seen(file[0], file[1], *place)
 
 
 def _stat(seen: Seen) -> tuple[int, int, int, int]:

@@ -26,6 +26,8 @@ MAX_DOCUMENT = 96 << 20
 MAX_COMPANION = 1 << 20
 MAX_UNPACKED = 4 << 30
 MAX_RATIO = 200
+UNCOUNTED = "-shm"
+"""End of the names of shared-memory files of databases, which readers touch."""
 CHECK = 4096
 """Bytes before a cursor that identify what has been read."""
 
@@ -115,7 +117,6 @@ def survey(
     """
     found: list[list[File]] = []
     mark = count = 0
-    crc32 = zlib.crc32
     for root, only, skip in roots:
         files: list[File] = []
         for relative, entry in walk(root, only, skip):
@@ -125,13 +126,22 @@ def survey(
             path = entry.path
             size, mtime_ns, inode = st.st_size, st.st_mtime_ns, st.st_ino
             files.append((path, relative, size, mtime_ns, st.st_dev, inode, st.st_mode))
-            if not relative.endswith("-shm"):
-                name = crc32(path.encode("utf-8", "surrogateescape"))
-                # a sum: folders list their entries in no fixed order
-                mark += (name * 0x9E3779B97F4A7C15 ^ mtime_ns * 31 ^ inode << 20) + size
+            if not relative.endswith(UNCOUNTED):
+                mark += share(path, size, mtime_ns, inode)
                 count += 1
         found.append(files)
-    return found, f"{count} {mark & (1 << 96) - 1:x}"
+    return found, fingerprint(count, mark)
+
+
+def share(path: str, size: int, mtime_ns: int, inode: int) -> int:
+    """What one file adds to the mark of a survey: a sum, as folders list in no fixed order."""
+    name = zlib.crc32(path.encode("utf-8", "surrogateescape"))
+    return (name * 0x9E3779B97F4A7C15 ^ mtime_ns * 31 ^ inode << 20) + size
+
+
+def fingerprint(count: int, mark: int) -> str:
+    """The text of a survey, from the number of files that count and the sum of their shares."""
+    return f"{count} {mark & (1 << 96) - 1:x}"
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from decklog import agents, pricing, reading, sources
 from decklog.model import Usage
-from decklog.plan import Plan
+from decklog.plan import News, Plan
 from decklog.reading import ROWS_PER_BATCH, Step, Task, Told
 from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
@@ -104,12 +104,56 @@ def run(
         tasks = plan.finish()
         read, size, lines = _read_all(store, tasks, day, jobs, progress)
         sessions = store.link()
-        problems = store.partial()
-        store.put_all({
-            "fingerprint": mark,
-            "problems": str(problems), "retry": str(int(store.unfinished())),
-        })  # fmt: skip
+        problems = _finish(store, mark)
     return Report(plan.present, read, size, lines, sessions, problems)
+
+
+class Round(NamedTuple):
+    """What one round of following read."""
+
+    tasks: list[Task]
+    failed: list[str]
+    """Files that have to be tried again."""
+
+
+def some(
+    store: SqliteStore,
+    look: Lookout,
+    news: News,
+    *,
+    day: Callable[[int], str],
+    wait: float = 30.0,
+) -> Round:
+    """Read only what is new by ``news`` into a store that a `run` has brought up to date before.
+
+    Sessions are renewed by `settle`, which may wait a little: what it does depends on the size of
+    a session, not on that of what is new. Raises StoreBusy as `run` does.
+    """
+    with store.writing(wait):
+        store.db.pragma("wal_autocheckpoint", 4_000)
+        plan = Plan(store, news)
+        for (name, path, _, _), found in zip(look.roots, news.files, strict=True):
+            if found:
+                plan.root(name, path, found)
+        tasks = plan.finish()
+        _read_all(store, tasks, day, 1, None)
+        return Round(tasks, store.untried(t.source for t in tasks))
+
+
+def settle(store: SqliteStore, mark: str, wait: float = 30.0) -> int:
+    """Renew the sessions that `some` touched; how many. ``mark`` is the survey they follow from."""
+    with store.writing(wait):
+        sessions = store.link()
+        _finish(store, mark)
+    return sessions
+
+
+def _finish(store: SqliteStore, mark: str) -> int:
+    problems = store.partial()
+    store.put_all({
+        "fingerprint": mark, "problems": str(problems), "retry": str(int(store.unfinished())),
+    })  # fmt: skip
+    return problems
 
 
 def _price(provider: str, model: str, at: int | None, *tokens: int) -> int | None:

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
         def known(self) -> dict[str, SourceRow]:
             """Every source the store has met, by uri."""
 
+        def known_of(
+            self, paths: Iterable[str], inodes: Iterable[tuple[int, int]], agents: Iterable[str]
+        ) -> dict[str, SourceRow]:
+            """Those at these paths (with documents within), on these inodes, of these agents."""
+
         def state(self, source: int) -> bytes:
             """The reader's continuation at the source's cursor."""
 

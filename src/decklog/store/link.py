@@ -7,6 +7,7 @@ along are marked ``inherited``, twins and embedded copies ``duplicate``.
 
 from __future__ import annotations
 
+from decklog.store import journal
 from decklog.store.schema import MONEY, TOKENS
 
 TYPE_CHECKING = False
@@ -283,6 +284,7 @@ class Linker:
                 from temp.todo cross join daily using(session) group by 1"""
             )
         }
+        journal.remember(self.db)
         self.db.execute("delete from session where name in (select session from temp.todo)")
         made = []
         for name, parts in merged.items():

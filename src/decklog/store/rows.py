@@ -74,6 +74,8 @@ class Batch(NamedTuple):
     touched: list[list[Any]]
     prompts: list[tuple[Any, ...]]
     findings: list[tuple[Any, ...]]
+    prints: bytes | None = None
+    """Of a document: the fingerprints of its events."""
 
 
 class Rows:

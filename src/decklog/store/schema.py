@@ -5,7 +5,7 @@ on its own; ``part`` numbers the sessions within a source. ``session`` and ``dai
 from them by `decklog.store.link`.
 """
 
-VERSION = 1
+VERSION = 2
 
 TOKENS = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
 MONEY = ("cost", "reported", "priced", "stated", "unpriced")
@@ -21,7 +21,8 @@ create table source(
     device integer not null default 0, inode integer not null default 0,
     offset integer not null default 0, line integer not null default 0,
     chk blob not null default x'', state blob not null default x'',
-    version text not null default '', gone integer not null default 0);
+    version text not null default '', gone integer not null default 0,
+    told integer not null default 0);
 
 create table part(
     source integer not null, part integer not null, session text not null,

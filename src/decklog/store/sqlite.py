@@ -8,7 +8,7 @@ import time
 import apsw
 
 from decklog.errors import StoreBusy, StoreError, StoreTooNew
-from decklog.store import REWRITTEN, queries
+from decklog.store import REWRITTEN, journal, queries
 from decklog.store.connection import Connection, Transaction, failure
 from decklog.store.schema import LATE_INDEXES, SCHEMA, TOKENS, VERSION
 
@@ -69,8 +69,17 @@ class SqliteStore(queries.Reading):
                     self.db.pragma("journal_mode", "wal")
                     self.db.execute("begin immediate")
                     self.db.execute(SCHEMA)
+                    journal.begin(self.db)
                     self.db.pragma("user_version", VERSION)
                     self.db.execute("commit")
+        elif version < VERSION:
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        with self.writing(settle=False), self._transaction():
+            if self.db.pragma("user_version") == 1:
+                journal.upgrade(self.db)
+                self.db.pragma("user_version", VERSION)
 
     # -- the first filling ---------------------------------------------------------------------
     #
@@ -163,10 +172,27 @@ class SqliteStore(queries.Reading):
         return int(self.db.pragma("data_version"))
 
     def known(self) -> dict[str, SourceRow]:
-        rows = self.db.execute(
-            "select uri, id, agent, kind, size, mtime_ns, device, inode, offset, line, chk, "
-            "version, gone from source"
-        )
+        return {os.fsdecode(r[0]): r[1:] for r in self.db.execute(_KNOWN)}
+
+    def known_of(
+        self, paths: Iterable[str], inodes: Iterable[tuple[int, int]], agents: Iterable[str]
+    ) -> dict[str, SourceRow]:
+        rows: list[tuple[Any, ...]] = []
+        new = set(inodes)
+        for path in paths:
+            uri = _uri(path)
+            found = self.db.execute(f"{_KNOWN} where uri = ?", (uri,)).fetchall()
+            if found and found[0][3] == "sqlite":  # with the documents within
+                within = (_uri(f"{path}#"), _uri(f"{path}$"))
+                found += self.db.execute(f"{_KNOWN} where uri > ? and uri < ?", within).fetchall()
+            new.difference_update((r[6], r[7]) for r in found)
+            rows += found
+        for agent in agents:
+            rows += self.db.execute(f"{_KNOWN} where agent = ?", (agent,)).fetchall()
+        if new:  # perhaps moved here
+            everywhere = self.db.execute("select device, inode, id from source")
+            for source in [i for device, inode, i in everywhere if (device, inode) in new]:
+                rows += self.db.execute(f"{_KNOWN} where id = ?", (source,)).fetchall()
         return {os.fsdecode(r[0]): r[1:] for r in rows}
 
     def state(self, source: int) -> bytes:
@@ -214,6 +240,7 @@ class SqliteStore(queries.Reading):
                 if b.results:  # of calls in batches before this one
                     self.db.executemany(_RESULT, b.results)
                 self.db.executemany(_CALL, b.calls)
+            journal.tell(self.db, batches)
             for b in batches:
                 size, mtime_ns, device, inode = b.stat
                 self.db.execute(
@@ -235,8 +262,9 @@ class SqliteStore(queries.Reading):
             for table in ("part", "event", "usage", "tool", "touched", "prompt", "finding"):
                 self.db.execute(f"delete from {table} where source = ?", (source,))
             self.db.execute(
-                "update source set size = -1, offset = 0, line = 0, chk = x'', state = x'', "
-                "version = '' where id = ?",
+                "update source set size = -1, offset = 0, line = 0, chk = x'', "
+                "state = case kind when 'jsonl' then x'' else state end, version = '' "
+                "where id = ?",
                 (source,),
             )
 
@@ -292,6 +320,7 @@ class SqliteStore(queries.Reading):
         with self._transaction():
             self.db.execute(LATE_INDEXES)
             done = linker.run(dirty)
+            journal.compare(self.db)
             self.db.execute("delete from dirty")
         return done
 
@@ -320,6 +349,12 @@ class SqliteStore(queries.Reading):
 
     def _put(self, key: str, value: str) -> None:
         self.db.execute("insert or replace into meta values(?, ?)", (key, value))
+
+    def untried(self, sources: Iterable[int]) -> list[str]:
+        """Paths of those of these sources that have to be tried again."""
+        sql = "select uri from source where id = ? and size < 0 and not gone"
+        rows = (self.db.execute(sql, (s,)).fetchone() for s in sources)
+        return [os.fsdecode(r[0]).partition("#")[0] for r in rows if r]
 
     def put_all(self, values: dict[str, str]) -> None:
         """Set those that differ."""
@@ -374,6 +409,11 @@ def _uri(path: str) -> str | bytes:
 def _marks(n: int) -> str:
     return ", ".join("?" * n)
 
+
+_KNOWN = (
+    "select uri, id, agent, kind, size, mtime_ns, device, inode, offset, line, chk, version, gone "
+    "from source"
+)
 
 _PART = f"""insert into part values({_marks(26)}, 0)
     on conflict(source, part) do update set {
