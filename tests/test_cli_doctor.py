@@ -140,7 +140,7 @@ def test_file_systems(tmp_path: Path) -> None:
         "odd\n"
     )
     kinds = {
-        place: health.file_system(place, str(mounts))
+        place: mounts.file_system(place, str(mounts))
         for place in ("/net/own", "/network", "/net/with space/own", "/net")
     }
     assert kinds == {
@@ -149,8 +149,8 @@ def test_file_systems(tmp_path: Path) -> None:
         "/net/with space/own": "fuse.sshfs",
         "/net": "nfs4",
     }
-    assert [health.is_network(k) for k in kinds.values()] == [True, False, True, True]
-    assert health.file_system("/", "/no/such/file") == ""
+    assert [mounts.is_network(k) for k in kinds.values()] == [True, False, True, True]
+    assert mounts.file_system("/", "/no/such/file") == ""
 
 
 def test_a_path_in_a_command_is_quoted(home: Path, env: dict[str, str]) -> None:

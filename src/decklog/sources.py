@@ -85,7 +85,7 @@ def walk(
                         st = e.stat()
                         if (st.st_dev, st.st_ino) not in visited and name not in skipped:
                             visited.add((st.st_dev, st.st_ino))
-                            if not _above(e.path, root):
+                            if not above(e.path, root):
                                 todo.append((e.path, f"{prefix}{name}/"))
                     else:
                         yield prefix + name, e
@@ -93,7 +93,7 @@ def walk(
                     continue
 
 
-def _above(link: str, root: str) -> bool:
+def above(link: str, root: str) -> bool:
     """True when a link leads to a folder that holds the link itself."""
     target = os.path.realpath(link)
     return (os.path.realpath(os.path.dirname(link)) + "/").startswith(target + "/") or (

@@ -77,7 +77,7 @@ def _recognise(uri: str) -> tuple[Agent, str]:
 
 def _read(a: Agent, uri: str, kind: str, parts: Iterable[str] = ()) -> Iterator[Event]:
     source = Source(agent=a.name, uri=uri, kind=kind)  # type: ignore[arg-type]
-    with _troubles(uri):
+    with troubles(uri):
         companions = reading.companions(a, uri.partition("#")[0])
         reader = a.reader(Cursor(source=source), companions=companions)
         if kind != "jsonl":
@@ -92,17 +92,18 @@ def _read(a: Agent, uri: str, kind: str, parts: Iterable[str] = ()) -> Iterator[
                 line += 1
                 ref = Ref(uri, offset, len(data), line)
                 if len(data) > sources.LEAN_LINE:  # its place and numbers are in the store
-                    yield _too_long(a, session, ref)
+                    yield too_long(a, session, ref)
                     continue
                 for event in reader.feed(data, ref):
                     session = event.session
                     yield event
             if chunk.skipped:
                 line += 1
-                yield _too_long(a, session, Ref(uri, chunk.start, chunk.skipped, line))
+                yield too_long(a, session, Ref(uri, chunk.start, chunk.skipped, line))
 
 
-def _too_long(a: Agent, session: str, ref: Ref) -> Event:
+def too_long(a: Agent, session: str, ref: Ref) -> Event:
+    """What stands for a record that is too long to be shown."""
     return ParseWarning(
         session=session,
         agent=a.name,
@@ -114,7 +115,7 @@ def _too_long(a: Agent, session: str, ref: Ref) -> Event:
 
 
 @contextmanager
-def _troubles(uri: str) -> Iterator[None]:
+def troubles(uri: str) -> Iterator[None]:
     """Whatever keeps a source from being read, as SourceError."""
     try:
         yield
@@ -140,8 +141,7 @@ def events(store: Any, session: str) -> Iterator[Event]:
     seq = 0
     parts = _live_parts(store, session)
     for part in parts:
-        a = agents.get(part["agent"])
-        for event in _read(a, part["uri"], part["kind"], _folder_parts(a, part)):
+        for event in of_source(part):
             if event.session != session:
                 continue
             key = (type(event).__name__, event.uid)
@@ -151,6 +151,12 @@ def events(store: Any, session: str) -> Iterator[Event]:
                 seen.add(key)
             seq += 1
             yield msgspec.structs.replace(event, seq=seq)
+
+
+def of_source(part: Mapping[str, Any]) -> Iterator[Event]:
+    """All events of one source (agent, uri, kind), whosever they are. Raises SourceError."""
+    a = agents.get(part["agent"])
+    return _read(a, part["uri"], part["kind"], _folder_parts(a, part))
 
 
 def _folder_parts(a: Agent, part: Mapping[str, Any]) -> list[str]:
@@ -165,7 +171,7 @@ def raw(store: Any, session: str) -> Iterator[bytes]:
     """Records of a session's sources as they stand in the files, each with its line end."""
     for part in _live_parts(store, session):
         uri = part["uri"]
-        with _troubles(uri):
+        with troubles(uri):
             if part["kind"] == "jsonl":
                 for chunk in sources.chunks(uri, 0):
                     for offset, data in chunk.lines:

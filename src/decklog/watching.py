@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from decklog.hints import Hint, Hints
     from decklog.sources import File
 
-Roots = "Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]]"
 
 TICK = 1.0
 """Seconds between two looks in turn."""
@@ -49,6 +48,19 @@ class Changed:
     def __bool__(self) -> bool:
         return any(self.files) or any(self.gone)
 
+    def after(self, earlier: Changed) -> Changed:
+        """This and what was found earlier, as one."""
+        both = Changed(len(self.files))
+        for i, (files, gone) in enumerate(zip(both.files, both.gone, strict=True)):
+            for one in (earlier, self):
+                for path in one.files[i]:
+                    gone.pop(path, None)
+                for path in one.gone[i]:
+                    files.pop(path, None)
+                files.update(one.files[i])
+                gone.update(one.gone[i])
+        return both
+
 
 class Counts:
     """Work done so far."""
@@ -65,13 +77,22 @@ class Counts:
 
 
 class _Folder:
-    __slots__ = ("files", "mtime_ns", "path", "prefix", "root")
+    __slots__ = ("files", "folders", "mtime_ns", "path", "prefix", "root")
 
     def __init__(self, path: str, prefix: str, root: int) -> None:
         self.path, self.prefix, self.root = path, prefix, root
         self.mtime_ns = -1
         self.files: dict[str, None] = {}
         """Names of the files in it."""
+        self.folders: dict[str, None] = {}
+        """Paths of the folders in it."""
+
+
+def _is_folder(e: os.DirEntry[str]) -> bool:
+    try:
+        return e.is_dir()
+    except OSError:
+        return False
 
 
 class Watcher:
@@ -82,7 +103,7 @@ class Watcher:
 
     def __init__(
         self,
-        roots: Roots,
+        roots: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]],
         *,
         hints: Hints | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -94,6 +115,8 @@ class Watcher:
         self.files: dict[str, File] = {}
         self.folders: dict[str, _Folder] = {}
         self.hot: OrderedDict[str, float] = OrderedDict()
+        self.links: dict[tuple[int, int, int], str] = {}
+        """Folders that links lead to, by root, device and inode: each is entered by one of them."""
         self.untold: set[int] = set()
         """Roots that the system does not tell of, or not of all."""
         self.mark = self.counted = 0
@@ -166,6 +189,7 @@ class Watcher:
         """The first look at everything: all is new."""
         changed = Changed(len(self.roots))
         self.rescan(changed)
+        self.hot.clear()
         return changed
 
     def rescan(self, changed: Changed) -> None:
@@ -181,21 +205,23 @@ class Watcher:
         if path in self.folders:
             return
         folder = _Folder(path, prefix, root)
-        if self.hints is not None and not self.hints.add(path) and os.path.isdir(path):
+        if self.hints is not None and not self.hints.add(path):
             self.untold.add(root)
         self.folders[path] = folder
-        if not self._list(folder, changed) and prefix:
-            self._leave(folder, changed)
+        self._list(folder, changed)
 
     def _leave(self, folder: _Folder, changed: Changed) -> None:
         """A folder that is gone, with all that was below."""
-        below = folder.path + "/"
-        for path in [p for p in self.folders if p == folder.path or p.startswith(below)]:
+        todo = [folder.path]
+        for path in todo:
             gone = self.folders[path]
+            todo += gone.folders
+            gone.folders = {}
             for name in list(gone.files):
                 self._lose(gone, name, changed)
             if gone.prefix:
                 del self.folders[path]
+                self.links = {k: p for k, p in self.links.items() if p != path}
                 if self.hints is not None:
                     self.hints.drop(path)
             else:
@@ -203,7 +229,7 @@ class Watcher:
 
     def _list(self, folder: _Folder, changed: Changed) -> bool:
         """List one folder: files and folders that are new, files that changed or are gone."""
-        path, only, skip = self.roots[folder.root]
+        _, only, skip = self.roots[folder.root]
         self.counts.listed += 1
         try:
             mtime_ns = os.stat(folder.path).st_mtime_ns
@@ -216,19 +242,39 @@ class Watcher:
         if folder.mtime_ns < 0 and not folder.prefix and self.hints is not None:
             self.hints.add(folder.path)  # a root that was not there before
         folder.mtime_ns = mtime_ns
-        names = set()
+        names, below = set(), set()
         for e in found:
             if only and not folder.prefix and e.name not in only:
                 continue
-            if sources.is_folder(e):
-                if e.name not in skip and sources.enters(e, path, self.folders):
-                    self._enter(e.path, f"{folder.prefix}{e.name}/", folder.root, changed)
+            if _is_folder(e):
+                if e.name not in skip and self._enters(e, folder.root):
+                    below.add(e.path)
             else:
                 names.add(e.name)
-                self._look(folder, e.name, changed)
+        for path in [p for p in folder.folders if p not in below]:
+            del folder.folders[path]
+            self._leave(self.folders[path], changed)
         for name in [n for n in folder.files if n not in names]:
             self._lose(folder, name, changed)
+        for name in names:
+            self._look(folder, name, changed)
+        for path in below:
+            if path not in self.folders:
+                folder.folders[path] = None
+                name = path.rpartition("/")[2]
+                self._enter(path, f"{folder.prefix}{name}/", folder.root, changed)
         return True
+
+    def _enters(self, e: os.DirEntry[str], root: int) -> bool:
+        """Links to folders are followed once, and never in a circle, as `sources.walk` does."""
+        if not e.is_symlink():
+            return True
+        try:
+            st = e.stat()
+        except OSError:
+            return False
+        first = self.links.setdefault((root, st.st_dev, st.st_ino), e.path)
+        return first == e.path and not sources.above(e.path, self.roots[root][0])
 
     def _look(self, folder: _Folder, name: str, changed: Changed) -> None:
         """Look at one file again."""
@@ -286,19 +332,16 @@ class Watcher:
         self._tick += 1
         if self._tick % 2 == 0:
             self._look_at_hot(changed)
-        told = self.hints is not None and not self.untold
-        for i, (path, _, _) in enumerate(self.roots):  # roots that come and go
+        for path, _, _ in self.roots:  # they come and go
             self._look_at_folder(self.folders[path], changed)
-            told = told and i not in self.untold
+        told = self.hints is not None and not self.untold
         if not self._turn:
             self._turn = [*self.folders, *self.files]
-        self._share += len(self._turn_size()) * TICK / (SWEEP_TOLD if told else SWEEP_UNTOLD)
+        every = len(self.folders) + len(self.files)
+        self._share += every * TICK / (SWEEP_TOLD if told else SWEEP_UNTOLD)
         while self._share >= 1 and self._turn:
             self._share -= 1
             self._look_at(self._turn.pop(), changed)
-
-    def _turn_size(self) -> dict[str, File]:
-        return self.files
 
     def _look_at_hot(self, changed: Changed) -> None:
         old = self.clock() - HOT_SECONDS

@@ -10,6 +10,7 @@ import os
 
 from decklog import sources, store, zones
 from decklog.errors import StoreBusy
+from decklog.hub.following import Following
 from decklog.hub.health import ABILITIES, Health
 from decklog.hub.lookout import remember, remembered
 from decklog.hub.numbers import REPORTS, Numbers, is_day
@@ -49,7 +50,7 @@ def open(
     return Decklog(config.load(found))
 
 
-class Decklog(Numbers, Health):
+class Decklog(Numbers, Health, Following):
     """All questions about the sessions of one machine, and the sync that keeps them answered."""
 
     def __init__(self, config: Config) -> None:
@@ -70,6 +71,7 @@ class Decklog(Numbers, Health):
         self.close()
 
     def close(self) -> None:
+        self._stop_following()
         if self._log is not None:
             self._log.close()
         self.store.close()

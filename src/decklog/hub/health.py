@@ -55,14 +55,14 @@ class Health:
         """
         import apsw
 
-        from decklog import health
+        from decklog import health, mounts
 
         version = apsw.sqlite_lib_version()
-        kind = health.file_system(self.config.data_dir)
+        kind = mounts.file_system(self.config.data_dir)
         return {
             "data_dir": self.config.data_dir,
             "file_system": kind,
-            "network": health.is_network(kind),
+            "network": mounts.is_network(kind),
             "sqlite": version,
             "wal_safe": health.wal_safe(version),
             "prices_date": self.store.get("prices_date") or "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from decklog.store import journal
 from decklog.store.schema import MONEY, TOKENS
 
 TYPE_CHECKING = False
@@ -88,6 +89,42 @@ class Reading:
         )
         names = ["id", "agent", "uri", "kind", "gone", "part", "superseded", "offset", "size"]
         return [dict(zip(names, (*r[:2], _text(r[2]), *r[3:]), strict=True)) for r in rows]
+
+    def source(self, source: int) -> dict[str, Any] | None:
+        """Agent, uri and kind of a source."""
+        row = self.db.execute(
+            "select agent, uri, kind from source where id = ?", (source,)
+        ).fetchone()
+        return None if row is None else {"agent": row[0], "uri": _text(row[1]), "kind": row[2]}
+
+    def told_before(self, source: int) -> set[tuple[Any, ...]]:
+        """When, where and what of the events that an older source of the same session holds:
+        the same transcript elsewhere, compressed, or before it was rewritten."""
+        from decklog.store.events import unpack
+
+        rows = self.db.execute(
+            """select e.first, e.events, e.body from event e where e.source in (
+                select q.source from part p cross join part q on q.session = p.session
+                where p.source = ?1 and q.source < ?1)""",
+            (source,),
+        )
+        found: set[tuple[Any, ...]] = set()
+        for first, n, body in rows:
+            found |= {(at, offset, length, kind) for _, at, offset, length, _, kind in
+                      unpack(first, n, body)}  # fmt: skip
+        return found
+
+    def noted(self, since: int, limit: int) -> list[journal.Entry]:
+        """What was noted after number ``since``; see `decklog.store.journal`."""
+        return journal.entries(self.db, since, limit)
+
+    def journal_ends(self) -> tuple[int, int]:
+        """The oldest number of the journal that is kept, and the one that comes next."""
+        return journal.start(self.db), journal.end(self.db)
+
+    def title(self, session: str) -> str:
+        row = self.db.execute("select title from session where name = ?", (session,)).fetchone()
+        return str(row[0] or "") if row else ""
 
     def usage(self, by: str, where: dict[str, Any]) -> list[dict[str, Any]]:
         """Sums of the counted facts: ``daily weekly monthly models projects sessions agents``.

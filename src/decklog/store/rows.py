@@ -247,3 +247,8 @@ def _stands(e: UsageReported, before: UsageReported) -> bool:
 _CODES: dict[type, int] = {}
 for _kind in Event.__args__:
     _CODES[_kind] = KINDS[_kind.__struct_config__.tag]
+
+
+def code_of(event: Event) -> int:
+    """Number of an event's kind."""
+    return _CODES[type(event)]

@@ -1,0 +1,363 @@
+"""Following while it happens: watch, read what is new, tell it to everyone who listens.
+
+One process for each data folder watches (it holds ``watch.lock``); the others follow what it
+writes to the store, and one of them takes its place when it ends, however it ends. All of them
+tell the same: what the journal of the store says, in its order and with its numbers.
+
+Listeners never hold anything up: the newest changes are kept for all of them together, and one
+that is slower reads what it missed from the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from decklog import agents, durable, hints, sync
+from decklog.errors import Busy, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
+from decklog.model import Change, Happened
+from decklog.plan import News
+from decklog.replay import Replay
+from decklog.watching import Changed, Watcher
+
+if TYPE_CHECKING:
+    from decklog.sync import Lookout
+
+LOCK = "watch.lock"
+KEPT_CHANGES, KEPT_BYTES = 8_192, 32 << 20
+"""Newest changes that are kept for listeners; bytes are those of the records behind them."""
+SETTLE_AFTER, SETTLE_SHARE = 0.25, 10
+"""Sessions are renewed when nothing came for so many seconds, or (so that a busy time does not
+put it off for ever) when so many times what it took last has gone by."""
+RETRY_FIRST, RETRY_MOST = 1.0, 60.0
+"""Seconds until a source that failed is tried again: doubled each time."""
+FOLLOW = 1.0
+"""Seconds after which one who follows looks at the store, told or not."""
+
+
+class Ring:
+    """The newest changes, for any number of listeners in any threads."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.reached = 0
+        """Number of the last change."""
+        self.closed = False
+        self.error: BaseException | None = None
+        """What ended the telling before its time."""
+        self._changes: list[Change] = []
+        self._seqs: list[int] = []
+        self._begins = 0
+        """Everything after this number is here."""
+        self._bytes = 0
+        self._wakers: list[Callable[[], None]] = []
+
+    def begin(self, reached: int) -> None:
+        self.reached = self._begins = reached
+
+    def put(self, changes: list[Change], reached: int) -> None:
+        with self.condition:
+            for change in changes:
+                self._changes.append(change)
+                self._seqs.append(change.seq)
+                self._bytes += _weight(change)
+            self.reached = reached
+            cut = 0
+            left = len(self._changes)
+            while left - cut > KEPT_CHANGES or self._bytes > KEPT_BYTES:
+                self._bytes -= _weight(self._changes[cut])
+                self._begins = self._seqs[cut]
+                cut += 1
+            if cut:
+                del self._changes[:cut], self._seqs[:cut]
+            self._wake()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Nothing more will come."""
+        with self.condition:
+            self.closed = True
+            self.error = self.error or error
+            self._wake()
+
+    def _wake(self) -> None:
+        self.condition.notify_all()
+        for waker in self._wakers:
+            waker()
+
+    def after(self, seq: int, timeout: float | None) -> tuple[list[Change], int] | None:
+        """Changes after a number and the number they reach to, as soon as there are any, or when
+        none came in time; None when the listener has fallen behind what is kept. Raises what
+        ended the telling before its time."""
+        with self.condition:
+            if seq >= self.reached and not self.closed:
+                self.condition.wait(timeout)
+            if seq < self._begins:
+                return None
+            found = self._changes[bisect_right(self._seqs, seq) :]
+            if not found and self.error is not None:
+                raise self.error
+            return found, max(seq, self.reached)
+
+    def listen(self, waker: Callable[[], None]) -> None:
+        with self.condition:
+            self._wakers.append(waker)
+
+    def leave(self, waker: Callable[[], None]) -> None:
+        with self.condition:
+            self._wakers.remove(waker)
+
+
+def _weight(change: Change) -> int:
+    return change.event.ref.length if isinstance(change, Happened) else 0
+
+
+class Live:
+    """The thread that watches or follows, and tells `ring`.
+
+    ``open_store`` opens a store for the thread; ``catch_up`` brings one up to date with a survey
+    just made (as `decklog.sync.run` takes it).
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        look: Lookout,
+        open_store: Callable[[], Any],
+        catch_up: Callable[[Any, Any], Any],
+        day: Callable[[int], str],
+        *,
+        system: Callable[[], hints.Hints | None] = hints.best,
+    ) -> None:
+        self.folder, self.look, self.day = folder, look, day
+        self.open_store, self.catch_up, self.system = open_store, catch_up, system
+        self.roots = [r[1:] for r in look.roots]
+        self.ring = Ring()
+        self.watcher: Watcher | None = None
+        self.rounds = 0
+        """Times something was read."""
+        self.failing: dict[str, tuple[float, float]] = {}
+        """Files that failed: when to try again, and how long was waited before."""
+        self._ready = threading.Event()
+        self._stop = threading.Event()
+        self._hints: hints.Hints | None = None
+        self._thread = threading.Thread(target=self._run, name="decklog-live", daemon=True)
+
+    def start(self) -> None:
+        """Begin, and come back when the store is up to date. Raises what kept it from that."""
+        self._thread.start()
+        self._ready.wait()
+        if self.ring.error is not None:
+            raise self.ring.error
+
+    def stop(self) -> None:
+        self._stop.set()
+        system = self._hints
+        if system is not None:
+            system.wake()
+        self._thread.join()
+
+    @property
+    def watches(self) -> bool:
+        """True when this is the process that watches for all."""
+        return self.watcher is not None
+
+    def _run(self) -> None:
+        try:
+            self.store = self.open_store()
+            try:
+                self.replay = Replay(self.store)
+                self._go_on()
+            finally:
+                self.store.close()
+        except BaseException as error:
+            self.ring.close(error)
+        finally:
+            self.ring.close()
+            self._ready.set()
+
+    def _go_on(self) -> None:
+        lock = durable.Lock(os.path.join(self.folder, LOCK))
+        while not self._stop.is_set():
+            try:
+                held = lock.acquire(0)
+            except Busy:
+                self._follow(lock)
+                continue
+            try:
+                self._watch()
+            finally:
+                os.close(held)
+
+    # -- following one who watches ---------------------------------------------------------------
+
+    def _follow(self, lock: durable.Lock) -> None:
+        """Until the one who watches is gone."""
+        self._hints = self.system()
+        try:
+            if self._hints is not None:
+                self._hints.add(self.folder)
+            self._begin()
+            while not self._stop.is_set():
+                self._tell()
+                if self._hints is not None:
+                    self._hints.read(FOLLOW)
+                else:
+                    self._stop.wait(FOLLOW / 10)
+                try:
+                    os.close(lock.acquire(0))
+                    return
+                except Busy:
+                    continue
+        finally:
+            self._close_hints()
+
+    # -- watching --------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        self._hints = self.system()
+        self.watcher = watcher = Watcher(self.roots, hints=self._hints)
+        try:
+            version = self.store.version()
+            watcher.scan()
+            self._patiently(lambda: self.catch_up(self.store, (*watcher.survey(), version)))
+            self._begin()
+            self._tell()
+            self._rounds(watcher)
+        finally:
+            self.watcher = None
+            self._close_hints()
+
+    def _rounds(self, watcher: Watcher) -> None:
+        pending: Changed | None = None
+        unsettled = False
+        settled, took = time.monotonic(), 0.0
+        while not self._stop.is_set():
+            changed = watcher.wait(self._patience(unsettled, pending))
+            changed = changed.after(pending) if pending else changed
+            pending = None
+            self._again(watcher, changed)
+            if changed:
+                unsettled = True
+                try:
+                    self._round(watcher, changed)
+                except (StoreTooNew, StoreCorrupt):
+                    raise
+                except StoreError:  # another writes, or the disk is full: nothing is lost
+                    pending = changed
+                now = time.monotonic()
+                if now - settled < max(SETTLE_AFTER, took * SETTLE_SHARE):
+                    continue
+            else:
+                self._tell()
+            if unsettled and not pending:
+                began = time.monotonic()
+                try:
+                    sync.settle(self.store, watcher.fingerprint)
+                    unsettled = False
+                except StoreError:
+                    pass
+                settled = time.monotonic()
+                took = settled - began
+                self._tell()
+
+    def _patience(self, unsettled: bool, pending: Changed | None) -> float:
+        if pending:
+            return RETRY_FIRST / 10
+        return SETTLE_AFTER if unsettled else FOLLOW
+
+    def _round(self, watcher: Watcher, changed: Changed) -> None:
+        news = self._news(watcher, changed)
+        if news is None:
+            return
+        done = sync.some(self.store, self.look, news, day=self.day)
+        self.rounds += 1
+        self.replay.begin(done.tasks)
+        self._tell()
+        now = time.monotonic()
+        for path in news.paths:
+            if path not in done.failed:
+                self.failing.pop(path, None)
+        for path in done.failed:
+            waited = min(RETRY_MOST, self.failing.get(path, (0.0, RETRY_FIRST / 2))[1] * 2)
+            self.failing[path] = (now + waited, waited)
+
+    def _again(self, watcher: Watcher, changed: Changed) -> None:
+        """Add the files that failed and whose time has come."""
+        now = time.monotonic()
+        for path, (due, _) in self.failing.items():
+            file = watcher.files.get(path)
+            if due <= now and file is not None:
+                folder = watcher.folders[path.rpartition("/")[0]]
+                changed.files[folder.root].setdefault(path, file)
+
+    def _news(self, watcher: Watcher, changed: Changed) -> News | None:
+        """What of this concerns sources; where one file speaks of others, everything of its
+        agent."""
+        whole: set[str] = set()
+        files: list[list[Any]] = []
+        gone: set[str] = set()
+        for (name, _, _, _), new, lost in zip(
+            self.look.roots, changed.files, changed.gone, strict=True
+        ):
+            a = agents.get(name)
+            kept = []
+            for file in _databases(watcher, new):
+                claim = a.claim(file[1])
+                if claim in ("dir", "companion"):
+                    whole.add(name)
+                elif claim != "ignore":
+                    kept.append(file)
+            for path, relative in lost.items():
+                if a.claim(relative) in ("dir", "companion"):
+                    whole.add(name)
+                gone.add(path)
+            files.append(kept)
+        if whole:
+            every, _ = watcher.survey()
+            for i, (name, _, _, _) in enumerate(self.look.roots):
+                if name in whole:
+                    files[i] = every[i]
+        if not gone and not any(files):
+            return None
+        return News(files, frozenset(gone), frozenset(whole))
+
+    # -- both ------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """The first time: listeners hear what comes from here on."""
+        if not self._ready.is_set():
+            self.ring.begin(self.store.journal_ends()[1] - 1)
+            self._ready.set()
+
+    def _tell(self) -> None:
+        while True:
+            changes, reached = self.replay.read(self.ring.reached)
+            if reached == self.ring.reached:
+                return
+            self.ring.put(changes, reached)
+
+    def _patiently(self, work: Callable[[], Any]) -> None:
+        while not self._stop.is_set():
+            try:
+                work()
+                return
+            except StoreBusy:
+                self._stop.wait(1.0)
+
+    def _close_hints(self) -> None:
+        system, self._hints = self._hints, None
+        if system is not None:
+            system.close()
+
+
+def _databases(watcher: Watcher, files: dict[str, Any]) -> list[Any]:
+    """The files, in place of a write-ahead log the database that it belongs to."""
+    found: dict[str, Any] = {}
+    for path, file in files.items():
+        base = watcher.files.get(path.removesuffix("-wal"), file)
+        found[base[0]] = base
+    return list(found.values())
