@@ -146,7 +146,8 @@ class Watcher:
     # -- waiting ---------------------------------------------------------------------------------
 
     def wait(self, timeout: float) -> Changed:
-        """What changed; comes back at once when something did, else after ``timeout`` seconds."""
+        """What changed; comes back at once when something did, else after ``timeout`` seconds, or
+        earlier when it was woken or had to look at something."""
         until = self.clock() + timeout
         changed = Changed(len(self.roots))
         while True:
@@ -157,9 +158,10 @@ class Watcher:
             left = max(0.0, min(until, self._next) - now)
             if changed:
                 left = 0.0
-            for hint in self._told(left):
+            told = self._told(left)
+            for hint in told:
                 self._take(hint, changed)
-            if changed or self.clock() >= until:
+            if changed or not told or self.clock() >= until:
                 return changed
 
     def _told(self, left: float) -> list[Hint]:
