@@ -304,6 +304,7 @@ class Pane(Struct, frozen=True, kw_only=True):
     command: str = ""
     dead: bool = False
     exit_code: int | None = None
+    """Of a dead one; negative where a signal ended it."""
     created_at: int | None = None
     activity_at: int | None = None
     """Last output in its window, to the second."""

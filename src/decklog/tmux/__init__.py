@@ -21,9 +21,20 @@ from contextlib import suppress
 from decklog.model.fleet import Pane
 from decklog.tmux.call import Status, environment, socket_state
 from decklog.tmux.control import Control
-from decklog.tmux.server import Server
+from decklog.tmux.server import MARK, Server
 
-__all__ = ["OWN", "Control", "Server", "Status", "environment", "own", "panes", "servers"]
+__all__ = [
+    "MARK",
+    "OWN",
+    "Control",
+    "Server",
+    "Status",
+    "environment",
+    "own",
+    "panes",
+    "servers",
+    "socket_state",
+]
 
 OWN = "decklog"
 """Name of the socket of the server that our own panes live in (``tmux -L decklog``)."""

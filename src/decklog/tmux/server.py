@@ -23,6 +23,7 @@ FIELDS = (
     "pane_pid",
     "pane_dead",
     "pane_dead_status",
+    "pane_dead_signal",
     "pane_width",
     "pane_height",
     "session_created",
@@ -267,6 +268,9 @@ def _pane(row: dict[str, str], socket: str) -> Pane:
     def number(field: str) -> int:
         return int(row[field]) if row[field].isdigit() else 0
 
+    code = number("pane_dead_status") if row["pane_dead_status"] else None
+    if row["pane_dead_signal"]:
+        code = -number("pane_dead_signal")
     created, activity = number("session_created"), number("window_activity")
     return Pane(
         id=row["pane_id"],
@@ -284,7 +288,7 @@ def _pane(row: dict[str, str], socket: str) -> Pane:
         title=row["pane_title"],
         command=row["pane_current_command"],
         dead=row["pane_dead"] == "1",
-        exit_code=number("pane_dead_status") if row["pane_dead_status"] else None,
+        exit_code=code,
         created_at=created * 1000 if created else None,
         activity_at=activity * 1000 if activity else None,
         in_mode=row["pane_in_mode"] not in ("", "0"),

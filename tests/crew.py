@@ -1,0 +1,71 @@
+"""A supervisor with fake agents on real tmux servers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from decklog import agents, processes
+from decklog.model.fleet import AgentState, Evidence, State
+from decklog.supervisor import Occupant, Supervisor
+from fake_agent import install
+from tmux_server import Room, rooms
+
+
+class Crew:
+    """``crew.boss`` is a supervisor; ``crew.fake(...)`` says how the next agents behave."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.ledger = room.folder / "ledger.jsonl"
+        self.project = room.folder / "project"
+        self.project.mkdir()
+        room.env["PATH"] = f"{install(room.folder / 'bin').parent}:{os.environ['PATH']}"
+        room.env["FAKE_LEDGER"] = str(self.ledger)
+        room.env["FAKE_BUSY"] = "0.3"
+        self.boss = self.supervisor()
+
+    def supervisor(self, **more: Any) -> Supervisor:
+        """Another one over the same registry: what a restart of ours is."""
+        return Supervisor(str(self.room.folder / "own" / "fleet"), self.room.env, sight, **more)
+
+    def fake(self, **habits: object) -> None:
+        for name in [k for k in self.room.env if k.startswith("FAKE_") and k != "FAKE_LEDGER"]:
+            del self.room.env[name]
+        self.room.env |= {f"FAKE_{k.upper()}": str(v) for k, v in ({"busy": 0.3} | habits).items()}
+
+    def given(self) -> list[str]:
+        """What the fake agents were given, in order."""
+        return [e["text"] for e in self.entries()]
+
+    def entries(self) -> list[dict[str, Any]]:
+        if not self.ledger.exists():
+            return []
+        return [json.loads(line) for line in self.ledger.read_text().splitlines()]
+
+
+def sight(said: Mapping[int, Sequence[Evidence]]) -> list[Occupant]:
+    """Agents by their processes; their state is what the screen says, no more."""
+    found = []
+    for tree in processes.snapshot(agents.every(), ourselves=-1):
+        state: State = "unknown"
+        for e in said.get(tree.root.pid, ()):
+            state = {"composer_empty": "idle"}.get(e.says, e.says)  # type: ignore[assignment]
+        found.append(Occupant(tree, None, AgentState(state=state)))
+    return found
+
+
+def crews() -> Iterator[Crew]:
+    for room in rooms():
+        yield Crew(room)
+
+
+def write_transcript(home: Path, native: str, cwd: str) -> Path:
+    folder = home / ".claude" / "projects" / cwd.replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{native}.jsonl"
+    path.write_text("")
+    return path
