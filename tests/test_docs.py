@@ -13,7 +13,10 @@ from decklog.cli.spec import every
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = Path(decklog.__file__).parent / "sample" / "home"
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.S)
+PAGES = ("docs/library.md", "docs/conversations.md")
+BLOCKS = [
+    b for p in PAGES for b in re.findall(r"```python\n(.*?)```", (ROOT / p).read_text(), re.S)
+]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))

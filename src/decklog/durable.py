@@ -78,9 +78,14 @@ def safe_id(text: str) -> str:
     return text
 
 
-def new_id() -> str:
-    """A new id that sorts by time (UUID version 7, RFC 9562): 48 bits of it, 74 of chance."""
-    bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+def new_id(now: int | None = None) -> str:
+    """A new id that sorts by time (UUID version 7, RFC 9562): 48 bits of it, 74 of chance.
+
+    ``now``: milliseconds UTC, if not those of the clock.
+    """
+    bits = (time.time_ns() // 1_000_000 if now is None else now) << 80 | int.from_bytes(
+        os.urandom(10), "big"
+    )
     bits = bits & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
     text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
@@ -185,7 +190,9 @@ class Appender:
         self.path = path
         self.dead = False
         """True after a failure that leaves unknown what is on disk: open the next file."""
-        self._named = False  # whoever made the file may have died before its folder was synced
+        self.named = False
+        """Whether the name of the file is durable: whoever made it may have died before that.
+        `sync` sees to it; one who knows may say so."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         if new:
             flags |= os.O_CREAT | os.O_EXCL
@@ -261,9 +268,9 @@ class Appender:
             raise WriteError(f"{self.path}: an earlier write to it failed for good")
         try:
             flush(self.fd)
-            if not self._named:
+            if not self.named:
                 sync_folder(os.path.dirname(self.path) or ".")
-                self._named = True
+                self.named = True
         except OSError as error:
             self.dead = True
             raise failed(self.path, error) from None
@@ -368,6 +375,40 @@ def replace_with(path: str, fill: Callable[[int], object]) -> None:
     except OSError as error:
         raise failed(path, error) from None
     sync_folder(folder or ".")
+
+
+def create(path: str, data: bytes) -> bool:
+    """Make a file that is not there yet, with all of its content at once; False: it is there.
+
+    It is durable when this returns. Raises WriteError, and then it is not there.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}{TEMPORARY}{os.getpid()}-{os.urandom(6).hex()}")
+    made = False
+    try:
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                write_all(fd, data)
+                flush(fd)
+            finally:
+                os.close(fd)
+            os.link(temporary, path)
+            made = True
+            sync_folder(folder or ".")
+        except BaseException as error:
+            if made:
+                with suppress(OSError):
+                    os.unlink(path)
+            if isinstance(error, FileExistsError):
+                return False
+            raise
+        finally:
+            with suppress(OSError):
+                os.unlink(temporary)
+    except OSError as error:
+        raise failed(path, error) from None
+    return True
 
 
 def sweep(folder: str, now: float) -> None:

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from decklog.agents._terminal import Composer, Launch, Rule, Screen
 from decklog.errors import NotFound
-from decklog.model import Cursor, Event, Facts, Ref
+from decklog.model import Conversation, Cursor, Event, Facts, Ref, Transcript
 from decklog.model.fleet import EvidenceKind, Role, Says
 
 __all__ = [
@@ -195,6 +195,15 @@ class Agent:
     def assemble(self, document: str, files: Mapping[str, bytes]) -> bytes:
         """Make one JSON text of the files of a document: what `Reader.feed` is fed."""
         raise NotImplementedError
+
+    def transcript(self, conversation: Conversation, native: str, at: int) -> Transcript | None:
+        """A conversation as this agent would have written it, so that it can be resumed here.
+
+        Its entries are what the model is to be shown. ``native`` is the id that the session is to
+        have, ``at`` the time now (milliseconds, UTC). None: this cannot be done. Raises
+        UsageError where the conversation lacks what the agent needs.
+        """
+        return None
 
     clean_up: str = ""
     """What the agent itself deletes and when, in a sentence."""

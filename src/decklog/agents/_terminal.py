@@ -54,3 +54,9 @@ class Launch(NamedTuple):
     """Keys that end its turn."""
     leave: tuple[str, ...] = ("C-c", "C-c")
     """Keys that ask it to end."""
+
+    def resuming(self, native: str) -> tuple[str, ...]:
+        """The command that goes on with a session; empty where there is none."""
+        if not self.resume:
+            return ()
+        return (self.program, *(a.replace("{id}", native) for a in self.resume))

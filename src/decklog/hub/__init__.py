@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from decklog.config import Config
+    from decklog.hub.conversations import Conversations
     from decklog.log import Logs
     from decklog.sync import Report
 
@@ -170,6 +171,13 @@ class Decklog(Numbers, Health, Following):
         """`sync`, or None when nothing on disk changed."""
         looked = self._look()
         return self._run(looked, progress, 30.0) if looked[2] else None
+
+    @property
+    def conversations(self) -> Conversations:
+        """Our own conversations: append, fork, compact, to and from the sessions of agents."""
+        from decklog.hub.conversations import Conversations
+
+        return Conversations(self.config, self)
 
     def partial(self) -> int:
         """Sources that the last sync could not read, or only in part."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,8 @@ class Text(Block, frozen=True, kw_only=True, tag="text"):
 
 class Thinking(Block, frozen=True, kw_only=True, tag="thinking"):
     text: str = ""
+    signature: str = ""
+    """The provider's own seal on it: only the provider that gave it takes it back."""
 
 
 class ToolUse(Block, frozen=True, kw_only=True, tag="tool_use"):
@@ -30,6 +32,9 @@ class ToolUse(Block, frozen=True, kw_only=True, tag="tool_use"):
 
 class ToolResult(Block, frozen=True, kw_only=True, tag="tool_result"):
     id: str = ""
+    """Id of the call (`ToolUse`) that it answers."""
+    name: str = ""
+    """Name of the tool, where it is known."""
     ok: bool | None = None
     output: str = ""
 
@@ -37,12 +42,20 @@ class ToolResult(Block, frozen=True, kw_only=True, tag="tool_result"):
 class Image(Block, frozen=True, kw_only=True, tag="image"):
     media_type: str = ""
     size: int = 0
+    """Bytes of the image; 0 where that is not known."""
+    data: str = ""
+    """The image itself in base64, or empty."""
+    uri: str = ""
+    """Where it is to be found, or empty."""
 
 
 class Opaque(Block, frozen=True, kw_only=True, tag="opaque"):
-    """A part that is not understood, kept as it was."""
+    """A part that is not understood, kept as it was, byte for byte."""
 
     raw: msgspec.Raw = NULL
+
+
+AnyBlock: TypeAlias = Text | Thinking | ToolUse | ToolResult | Image | Opaque
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -52,7 +65,7 @@ class Message(Struct, frozen=True, kw_only=True):
     model: str = ""
     at: int | None = None
     usage: Usage | None = None
-    blocks: tuple[Text | Thinking | ToolUse | ToolResult | Image | Opaque, ...] = ()
+    blocks: tuple[AnyBlock, ...] = ()
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):

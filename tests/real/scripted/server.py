@@ -47,6 +47,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.cwd = cwd
         self.answers: list[dict[str, Any]] = []
+        self.requests: list[Any] = []
+        """Body of the request behind each answer."""
         self._lock = threading.Lock()
         self._gates: dict[str, threading.Event] = {}
         self._reached: set[str] = set()
@@ -192,6 +194,7 @@ class Handler(BaseHTTPRequestHandler):
             "status": "ok",
         }
         server.answers.append(row)
+        server.requests.append(body)
         time.sleep(turn.get("delay", 0))
         try:
             if failed:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from decklog.agents import Agent, Claim, Invocation, Own, Reader, Root, Sign
 from decklog.agents.claude.terminal import LAUNCH, SCREEN
-from decklog.model import Cursor
+from decklog.model import Conversation, Cursor, Transcript
 
 NOTES = ("journal.jsonl", "sessions-index.json")
 """What Claude Code itself keeps beside transcripts."""
@@ -75,6 +75,11 @@ class Claude(Agent):
         from decklog.agents.claude import live
 
         return live.signs(line)
+
+    def transcript(self, conversation: Conversation, native: str, at: int) -> Transcript:
+        from decklog.agents.claude.transcript import write
+
+        return write(conversation, native, at)
 
 
 AGENT = Claude()

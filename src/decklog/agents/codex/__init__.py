@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
 from decklog.agents.codex.terminal import LAUNCH, SCREEN
-from decklog.model import Cursor
+from decklog.model import Conversation, Cursor, Transcript
 
 INDEX = "session_index.jsonl"
 """Names of all sessions, beside the folders of the transcripts."""
@@ -81,6 +81,11 @@ class Codex(Agent):
         from decklog.agents.codex import live
 
         return live.signs(line)
+
+    def transcript(self, conversation: Conversation, native: str, at: int) -> Transcript:
+        from decklog.agents.codex.transcript import write
+
+        return write(conversation, native, at)
 
 
 AGENT = Codex()

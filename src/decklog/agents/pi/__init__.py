@@ -30,6 +30,7 @@ from decklog.model import (
     NULL,
     AssistantMessage,
     Compacted,
+    Conversation,
     Cursor,
     Event,
     Facts,
@@ -41,6 +42,7 @@ from decklog.model import (
     StateChanged,
     ToolCalled,
     ToolReturned,
+    Transcript,
     Usage,
     UsageLimitHit,
     UsageReported,
@@ -114,6 +116,11 @@ class Pi(Agent):
         from decklog.agents.pi import live
 
         return live.signs(line)
+
+    def transcript(self, conversation: Conversation, native: str, at: int) -> Transcript:
+        from decklog.agents.pi.transcript import write
+
+        return write(conversation, native, at)
 
 
 AGENT = Pi()

@@ -161,6 +161,17 @@ COMMANDS: tuple[Command, ...] = (
         "What was not read as it stood, and the remedy.",
         (Option("all", "every finding, however many", bool, short="a"), *COMMON),
     ),
+    Command(
+        "resume",
+        "resume:resume",
+        "Go on with a session, in its own agent or in another.",
+        (
+            Option("in", "another agent: a transcript is made in its folder first"),
+            Option("print", "print the command instead of running it", bool),
+            JSON,
+        ),
+        arguments=(Argument("session", required=True),),
+    ),
     Command("config", "config:config", "Settings, each with its origin.", (JSON,)),
     Command(
         "completion",
@@ -172,6 +183,7 @@ COMMANDS: tuple[Command, ...] = (
 """The everyday verbs."""
 
 NOUNS: dict[str, str] = {
+    "chat": "Our own conversations: append, fork, compact, move between agents.",
     "store": "Look at the store itself.",
 }
 """Managed things, each with its own file in this package (``COMMANDS``), read when it is named."""

@@ -1,0 +1,230 @@
+"""The files of conversations in one folder, and reading them.
+
+``<id>.jsonl`` is what is appended to; rotation seals it as ``<id>.rot-<n>.jsonl``, n from 1, and
+goes on in a new ``<id>.jsonl``, whose head says how many there are. A sealed file that it does not
+tell of is another name of ``<id>.jsonl``, from a rotation that did not come to its end: it is
+passed over, so that every record is read once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from decklog.conversations.records import MAX_RECORD, BadRecordError, Meta, Place, Record, parse
+from decklog.conversations.tails import backwards
+from decklog.conversations.tree import Tree
+from decklog.durable import failed, safe_id, sync_folder
+from decklog.errors import NotFound, SourceError
+from decklog.model import Finding
+
+END = ".jsonl"
+BLOCK = 1024 * 1024
+MARK = 4096
+"""Bytes at the end of a file that it is known by."""
+_rotated = re.compile(r"\.rot-([0-9]{1,6})\.jsonl$", re.ASCII)
+
+
+class Tail:
+    """The end of a conversation's file, as it was when it was looked at."""
+
+    def __init__(self, fd: int, end: int, place: Place, record: Record | None) -> None:
+        self.end, self.place, self.record = end, place, record
+        self._mark = _mark(fd, end)
+
+    def still(self, fd: int, end: int) -> bool:
+        """Whether a file still ends as this one did, and that with a whole line."""
+        return end == self.end and self._mark[1].endswith(b"\n") and _mark(fd, end) == self._mark
+
+
+def _mark(fd: int, end: int) -> tuple[int, bytes]:
+    """What tells the end of a file from others: which file it is, and its last bytes."""
+    size = min(end, MARK)
+    return os.fstat(fd).st_ino, os.pread(fd, size, end - size)
+
+
+class Shelf:
+    """The conversations of a folder, by id."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = os.path.abspath(folder)
+
+    def path(self, name: str) -> str:
+        """Where a conversation is. Raises UsageError for what is no id."""
+        return os.path.join(self.folder, safe_id(name) + END)
+
+    def sealed(self, name: str, n: int) -> str:
+        return os.path.join(self.folder, f"{safe_id(name)}.rot-{n}{END}")
+
+    def names(self) -> list[str]:
+        """Ids of all conversations, in their order by name: the oldest first."""
+        try:
+            found = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise SourceError(f"{self.folder}: {error.strerror}") from None
+        stems = (f[: -len(END)] for f in found if f.endswith(END) and not f.startswith("."))
+        return sorted(s for s in stems if ".rot-" not in s)
+
+    @contextmanager
+    def reading(self, path: str, *, held: bool = False) -> Iterator[tuple[int, int]]:
+        """A file and its size at a moment when nobody writes. Raises NotFound, SourceError."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            name = os.path.basename(path).removesuffix(END)
+            raise NotFound(f"no conversation {name!r}", hint="decklog chat ls lists them") from None
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror}") from None
+        try:
+            if not held:
+                fcntl.flock(fd, fcntl.LOCK_SH)
+            size = os.fstat(fd).st_size
+            if not held:
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            yield fd, size
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror}") from None
+        finally:
+            os.close(fd)
+
+    # -- whole -------------------------------------------------------------------------------------
+
+    def tree(self, name: str, *, held: bool = False) -> Tree:
+        """All entries of a conversation's own files; ``held``: its lock is held by the caller.
+
+        Raises NotFound, SourceError.
+        """
+        with self.reading(self.path(name), held=held) as (fd, size):
+            return self._grown(name, fd, size)
+
+    def _grown(self, name: str, fd: int, size: int) -> Tree:
+        tree = Tree(name)
+        number = 0
+        for number, path in enumerate(self._seals(name, fd, size), 1):
+            try:
+                with self.reading(path) as (old, old_size):
+                    _feed(tree, old, old_size, path, number - 1)
+            except (NotFound, SourceError) as error:
+                tree.findings.append(
+                    Finding(agent="decklog", source=path, reason="unreadable", detail=str(error))
+                )
+        _feed(tree, fd, size, self.path(name), number)
+        return tree
+
+    def _seals(self, name: str, fd: int, size: int) -> list[str]:
+        """Sealed files, oldest first: as many as the head says; where it cannot be read, those
+        that are there."""
+        head = _head(fd, size)
+        if head is not None:
+            return [self.sealed(name, n) for n in range(1, _number(head) + 1)]
+        found: list[str] = []
+        while self._is_sealed(path := self.sealed(name, len(found) + 1), os.fstat(fd).st_ino):
+            found.append(path)
+        return found
+
+    @staticmethod
+    def _is_sealed(path: str, main: int) -> bool:
+        try:
+            return os.lstat(path).st_ino != main
+        except OSError:
+            return False
+
+    def seals(self, name: str) -> list[str]:
+        """Sealed files of a conversation, oldest first. Raises NotFound, SourceError."""
+        with self.reading(self.path(name)) as (fd, size):
+            return self._seals(name, fd, size)
+
+    def seal(self, name: str, fd: int) -> str:
+        """Give the conversation's file the name of a sealed one too. Only under its lock.
+
+        Raises WriteError.
+        """
+        main = self.path(name)
+        st = os.fstat(fd)
+        head = _head(fd, st.st_size)
+        n = _number(head) if head else len(self._seals(name, fd, st.st_size))
+        while True:
+            n += 1
+            path = self.sealed(name, n)
+            try:
+                os.link(main, path)
+            except FileExistsError:
+                if os.lstat(path).st_ino != st.st_ino:
+                    continue
+            except OSError as error:
+                raise failed(path, error) from None
+            sync_folder(self.folder)
+            return path
+
+    # -- its two ends ------------------------------------------------------------------------------
+
+    def head(self, name: str) -> Meta:
+        """The first record of a conversation's file; one made up where it is no head."""
+        with self.reading(self.path(name)) as (fd, size):
+            return _head(fd, size) or Meta(id=name)
+
+    def tail(self, name: str, fd: int, end: int) -> Tail:
+        """Where a conversation stands: from its last records, or, where another program wrote
+        those, from all."""
+        skipped = 0
+        for at, line in backwards(fd, end):
+            data = line.strip()
+            if not data:
+                continue
+            try:
+                record = parse(data)
+            except BadRecordError:
+                skipped += at + len(line) < end  # torn: what has no end was never counted
+                continue
+            if record.place is None:
+                break
+            place = record.place
+            moved = Place(leaf=place.leaf, n=place.n, seq=place.seq + skipped)
+            return Tail(fd, end, moved, record)
+        return Tail(fd, end, self._grown(name, fd, end).place, None)
+
+
+def _head(fd: int, size: int) -> Meta | None:
+    """The head that a file begins with."""
+    for _, line in _lines(fd, size, 64 * 1024):
+        if line.strip():
+            try:
+                record = parse(line.strip())
+            except BadRecordError:
+                return None
+            return record if isinstance(record, Meta) else None
+    return None
+
+
+def _number(head: Meta) -> int:
+    """How many files were sealed before the one with this head."""
+    found = _rotated.search(head.sealed.file) if head.sealed else None
+    return int(found[1]) if found else 0
+
+
+def _feed(tree: Tree, fd: int, size: int, path: str, file: int) -> None:
+    for number, (at, line) in enumerate(_lines(fd, size), 1):
+        tree.feed(line, path, at, number, file)
+
+
+def _lines(fd: int, size: int, block: int = BLOCK) -> Iterator[tuple[int, bytes]]:
+    """Lines of a file up to ``size``, each with its offset; of one that is too long not all."""
+    at = start = left_out = 0
+    held = b""
+    while at < size and (data := os.pread(fd, min(block, size - at), at)):
+        at += len(data)
+        *lines, held = (held + data).split(b"\n")
+        for line in lines:
+            yield start, line
+            start += len(line) + left_out + 1
+            left_out = 0
+        if len(held) > MAX_RECORD + BLOCK:
+            left_out += len(held) - MAX_RECORD - 1
+            held = held[: MAX_RECORD + 1]
+    if held:
+        yield start, held
