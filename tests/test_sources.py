@@ -259,7 +259,7 @@ def test_a_small_file_is_read_whole_and_a_large_one_not_at_all(tmp_path: Path) -
     assert sources.read_small(str(write(tmp_path / "a", A))) == A
     assert sources.read_small(str(tmp_path / "none")) is None
     with (tmp_path / "large").open("wb") as f:
-        f.truncate(sources.MAX_COMPANION * 16 + 1)
+        f.truncate(sources.MAX_SMALL + 1)
     assert sources.read_small(str(tmp_path / "large")) is None
 
 

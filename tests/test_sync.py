@@ -632,9 +632,9 @@ def test_a_file_that_vanishes_while_it_is_read(
         m.write(home)
     chunks = sources.chunks
 
-    def vanishing(path: str, offset: int) -> Any:
+    def vanishing(path: str, offset: int, check: bytes = b"") -> Any:
         (home / lost.path).unlink(missing_ok=True)
-        return chunks(path, offset)
+        return chunks(path, offset, check)
 
     monkeypatch.setattr(sources, "chunks", vanishing)
     report = deck.sync()

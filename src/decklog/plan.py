@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from decklog import agents, sources
 from decklog.agents import Agent
-from decklog.reading import Task, companions, stat_of
+from decklog.errors import StoreError
+from decklog.reading import TRY_AGAIN, Task, companions, stat_of
 from decklog.sources import Seen
 from decklog.store import REWRITTEN
 
@@ -41,6 +42,8 @@ class Plan:
         """Look at the files of one root of an agent. What did not change costs a comparison."""
         try:
             self._root(name, path, files)
+        except StoreError:
+            raise
         except Exception as error:
             agents.set_aside(name, error)
             self.met |= {uri for uri, row in self.known.items() if row[1] == name}
@@ -49,6 +52,7 @@ class Plan:
         known, met, inodes = self.known, self.met, self.inodes
         documents: dict[str, Seen] = {}
         a = None
+        hidden = False
         for file in sorted(files):  # a fixed order, whatever the file system's is
             row = known.get(file[0])
             if row is not None and row[3:7] == file[2:6] and row[2] != "sqlite":
@@ -62,6 +66,10 @@ class Plan:
             seen = Seen(*file) if self.news is None else _again(file)
             if seen is None:
                 continue
+            hidden = hidden or seen.hidden
+            if seen.hidden and seen.folder:
+                self._hidden(a, seen)
+                continue
             claim = a.claim(seen.relative)
             if claim == "ignore":
                 continue
@@ -72,13 +80,17 @@ class Plan:
                 continue
             if claim is None or not seen.regular:
                 self._odd(a, seen, "unrecognized" if claim is None else "unreadable")
+            elif seen.hidden:
+                self._unreadable(a, seen, claim)
             elif claim == "dir":
                 documents[seen.relative] = seen
             elif claim == "sqlite":
                 self._database(a, seen)
             else:
                 self._file(a, seen, claim)
-        if a is not None and documents:
+        if hidden:  # documents of which a part cannot be seen stay as they are
+            self.met |= {uri for uri in known if uri.startswith(f"{path}#")}
+        elif a is not None and documents:
             self._folder(a, path, documents)
 
     def finish(self) -> list[Task]:
@@ -121,6 +133,27 @@ class Plan:
         if row is None or row[11]:
             detail = "no rule for this file" if reason == "unrecognized" else "not a regular file"
             self.store.note(a.name, seen.path, "other", reason, detail)
+
+    def _hidden(self, a: Agent, folder: Seen) -> None:
+        """A folder that cannot be looked into: what was read below it stays as it is."""
+        below = f"{folder.path}/"
+        self.met |= {folder.path, *(uri for uri in self.known if uri.startswith(below))}
+        detail = f"the folder cannot be read: {os.strerror(folder.inode)}"
+        self.store.note(a.name, folder.path, "other", "unreadable", detail)
+
+    def _unreadable(self, a: Agent, seen: Seen, kind: str) -> None:
+        """A file that may not be looked at: reading will say so, and go on when it may."""
+        self.met |= {seen.path, *(uri for uri in self.known if uri.startswith(f"{seen.path}#"))}
+        row = self.known.get(seen.path)
+        if kind in ("jsonl", "json") and row is not None:
+            self._want(a, seen.path, kind, TRY_AGAIN, row[7], row[8], row[9],
+                       self.store.state(row[0]), row[10])  # fmt: skip
+        elif kind in ("jsonl", "json"):
+            self._want(a, seen.path, kind, TRY_AGAIN)
+        else:
+            detail = os.strerror(seen.inode)
+            kind = "sqlite" if kind == "sqlite" else "other"
+            self.store.note(a.name, seen.path, kind, "unreadable", detail)
 
     def _file(self, a: Agent, seen: Seen, kind: str) -> None:
         if self.news is not None:
@@ -275,12 +308,16 @@ class News(NamedTuple):
 def _again(file: File) -> Seen | None:
     """A file as it is now that we are the one who writes: others may have read more of it than
     there was when it was looked at."""
+    if file[2] == sources.HIDDEN:
+        return Seen(*file)
     try:
-        st = os.stat(file[0])
-    except OSError:
-        return Seen(*file) if os.path.islink(file[0]) else None
-    place = (st.st_size, st.st_mtime_ns, st.st_dev, st.st_ino, st.st_mode)
-    return Seen(file[0], file[1], *place)
+        return Seen(file[0], file[1], *sources.place(os.stat(file[0])))
+    except OSError as error:
+        if os.path.islink(file[0]):
+            return Seen(*file)
+        if isinstance(error, FileNotFoundError):
+            return None
+        return Seen(file[0], file[1], *sources.hidden(error))
 
 
 def _stat(seen: Seen) -> tuple[int, int, int, int]:

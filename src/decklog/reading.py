@@ -205,7 +205,7 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterato
     if wanted:
         takers.insert(0, (task.rows, rows.add))
     stat = (-1, *task.stat[1:])
-    for chunk in sources.chunks(uri, task.offset):
+    for chunk in sources.chunks(uri, task.offset, task.check):
         for p, _ in fed:
             p.chunk(chunk)
         if chunk.continued:
@@ -264,7 +264,7 @@ def stat_of(path: str) -> tuple[int, int]:
         st = os.stat(path)
     except OSError:
         return 0, 0
-    return st.st_size, st.st_mtime_ns
+    return st.st_size, st.st_mtime_ns & sources.BITS
 
 
 _companion_cache: dict[str, tuple[tuple[int, int], bytes | None]] = {}
@@ -304,6 +304,11 @@ def _document(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iter
         if task.rows != NOT_WANTED:
             rows.add(found)
             prints = fingerprints(found)
+    base = task.uri.rpartition("#")[0]
+    for part in task.parts:
+        if (size := stat_of(os.path.join(base, part))[0]) > sources.MAX_SMALL:
+            detail = f"{part} is left out: {size} bytes, more than {sources.MAX_SMALL >> 20} MiB"
+            rows.finding("too_long", detail, Ref(task.uri, 0, size))
     size = len(data) if data is not None else task.stat[0]
     mark = Mark(task.stat, size if task.kind == "json" else 1, 0, b"", b"", version)
     for p, _ in fed:

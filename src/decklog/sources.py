@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import zlib
+from errno import ESTALE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,19 +24,26 @@ LEAN_LINE = 16 << 20
 """Above this length message bodies are left out."""
 MAX_DOCUMENT = 96 << 20
 """Largest JSON document that is read."""
-MAX_COMPANION = 1 << 20
+MAX_SMALL = 16 << 20
+"""Largest companion, or part of a document of many files."""
 MAX_UNPACKED = 4 << 30
 MAX_RATIO = 200
 UNCOUNTED = "-shm"
 """End of the names of shared-memory files of databases, which readers touch."""
 CHECK = 4096
 """Bytes before a cursor that identify what has been read."""
+HIDDEN = -1
+"""Size of what is there but may not be looked at."""
+BITS = (1 << 63) - 1
+"""Times and inodes are only compared, and a database takes no more bits."""
 
 
 class Seen:
     """A file met on a walk."""
 
-    __slots__ = ("device", "inode", "mtime_ns", "path", "regular", "relative", "size")
+    __slots__ = (
+        "device", "folder", "hidden", "inode", "mtime_ns", "path", "regular", "relative", "size"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -49,16 +57,22 @@ class Seen:
     ) -> None:
         self.path, self.relative, self.size, self.mtime_ns = path, relative, size, mtime_ns
         self.device, self.inode = device, inode
-        self.regular = stat.S_ISREG(mode)
+        self.regular, self.folder = stat.S_ISREG(mode), stat.S_ISDIR(mode)
+        self.hidden = size == HIDDEN
+        """It may not be looked at; ``inode`` is the number of the error."""
 
 
 def walk(
-    root: str, only: Iterable[str] = (), skip: Iterable[str] = ()
+    root: str,
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    trouble: Callable[[str, OSError], None] = lambda relative, error: None,
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Files below a folder, as (path relative to it, entry); unreadable folders are passed over.
+    """Files below a folder, as (path relative to it, entry).
 
-    Symbolic links to folders are followed once: a folder already
-    visited, or one that holds the link, is not entered again.
+    Symbolic links to folders are followed once: a folder already visited, or one that holds the
+    link, is not entered again. A folder that cannot be read is given to ``trouble``, with its path
+    relative to the root and the error; one that is not there is nothing.
     """
     skipped = frozenset(skip)
     visited: set[tuple[int, int]] = set()
@@ -68,7 +82,9 @@ def walk(
         folder, prefix = todo.pop()
         try:
             entries = os.scandir(folder)
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                trouble(prefix, error)
             continue
         with entries:
             for e in entries:
@@ -119,13 +135,24 @@ def survey(
     mark = count = 0
     for root, only, skip in roots:
         files: list[File] = []
-        for relative, entry in walk(root, only, skip):
-            st = _stat(entry)
-            if st is None:
-                continue  # vanished since it was listed: as if it had never been
+
+        def passed_over(
+            relative: str, error: OSError, root: str = root, to: list[File] = files
+        ) -> None:
+            path = os.path.join(root, relative).rstrip("/")
+            to.append((path, relative, *hidden(error, stat.S_IFDIR)))
+
+        for relative, entry in walk(root, only, skip, passed_over):
             path = entry.path
-            size, mtime_ns, inode = st.st_size, st.st_mtime_ns, st.st_ino
-            files.append((path, relative, size, mtime_ns, st.st_dev, inode, st.st_mode))
+            try:
+                st = _stat(entry)
+            except FileNotFoundError:
+                continue  # vanished since it was listed: as if it had never been
+            except OSError as error:
+                files.append((path, relative, *hidden(error)))
+                continue
+            size, mtime_ns, device, inode, mode = place(st)
+            files.append((path, relative, size, mtime_ns, device, inode, mode))
             if not relative.endswith(UNCOUNTED):
                 mark += share(path, size, mtime_ns, inode)
                 count += 1
@@ -144,16 +171,24 @@ def fingerprint(count: int, mark: int) -> str:
     return f"{count} {mark & (1 << 96) - 1:x}"
 
 
-def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
     """Of a link that leads nowhere, or in a circle, what can be said of the link itself."""
     try:
         return entry.stat()
     except OSError:
-        pass
-    try:
-        return entry.stat(follow_symlinks=False) if entry.is_symlink() else None
-    except OSError:
-        return None
+        if not entry.is_symlink():
+            raise
+    return entry.stat(follow_symlinks=False)
+
+
+def place(st: os.stat_result) -> Place:
+    """Size, time, device, inode and mode of a file, as they are compared."""
+    return st.st_size, st.st_mtime_ns & BITS, st.st_dev, st.st_ino & BITS, st.st_mode
+
+
+def hidden(error: OSError, mode: int = stat.S_IFREG) -> Place:
+    """What stands in the place of those of a file that may not be looked at."""
+    return HIDDEN, 0, 0, error.errno or 0, mode
 
 
 def check_hash(tail: bytes) -> bytes:
@@ -191,9 +226,9 @@ def read_small(path: str) -> bytes | None:
     except OSError:
         return None
     try:
-        if os.fstat(fd).st_size > MAX_COMPANION * 16:
+        if os.fstat(fd).st_size > MAX_SMALL:
             return None
-        return os.read(fd, MAX_COMPANION * 16)
+        return os.read(fd, MAX_SMALL)
     finally:
         os.close(fd)
 
@@ -240,27 +275,39 @@ class Chunk:
         return check_hash(self.block if len(self.block) >= CHECK else self._before + self.block)
 
 
-def chunks(path: str, offset: int) -> Iterator[Chunk]:
+def chunks(path: str, offset: int, check: bytes = b"") -> Iterator[Chunk]:
     """Read forward from ``offset`` in bounded pieces that end just past a complete record.
 
     A last line without newline is given out only when it is a whole JSON object; otherwise it
     is left for a later read. A line over MAX_LINE is a chunk of its own, without its bytes.
+
+    Raises OSError; also when the bytes before ``offset`` are not those of ``check`` (any more), or
+    when the file has been cut to less than was read: between a look and a read, or while it is
+    read, its writer may do anything.
     """
     fd = open_regular(path)
+    end = offset
     try:
-        read = _unpacked(fd, path) if path.endswith(".zst") else lambda at, n: os.pread(fd, n, at)
-        yield from _pieces(read, offset)
+        packed = path.endswith(".zst")
+        read = _unpacked(fd, path) if packed else lambda at, n: os.pread(fd, n, at)
+        for chunk in _pieces(read, offset, path, check):
+            end = chunk.end
+            yield chunk
+        if not packed and os.fstat(fd).st_size < end:
+            raise OSError(ESTALE, "cut short while it was read", path)
     finally:
         os.close(fd)
 
 
-def _pieces(read: Reading, offset: int) -> Iterator[Chunk]:
+def _pieces(read: Reading, offset: int, path: str, check: bytes) -> Iterator[Chunk]:
     at = offset  # of the first byte held
     held: list[bytes] = []  # pieces of a line without end as yet, joined once, for it may be long
     size = 0
     more = b""  # read already, not looked at
     before = min(offset, CHECK)
     tail = read(offset - before, before) if before else b""
+    if check and check_hash(tail) != check:
+        raise OSError(ESTALE, "rewritten since it was looked at", path)
     continued = bool(tail) and not tail.endswith(b"\n")
     while True:
         data = more or read(at + size, CHUNK)
@@ -383,5 +430,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Reading = Callable[[int, int], bytes]
+    Place = tuple[int, int, int, int, int]
     File = tuple[str, str, int, int, int, int, int]
-    """path, path relative to the root, size, mtime_ns, device, inode, mode"""
+    """path, path relative to the root, size, mtime_ns, device, inode, mode; of one that may not be
+    looked at size HIDDEN, and the number of the error in place of the inode"""

@@ -297,7 +297,7 @@ class Watcher:
         if st.st_mode & 0o170000 == 0o040000:
             return
         relative = folder.prefix + name
-        new = (path, relative, st.st_size, st.st_mtime_ns, st.st_dev, st.st_ino, st.st_mode)
+        new = (path, relative, *sources.place(st))
         old = self.files.get(path)
         if old == new:
             return

@@ -279,6 +279,7 @@ class SqliteStore(queries.Reading):
                 "update source set gone = 1, uri = ? where id = ?",
                 (_uri(f"{uri}{REWRITTEN}{n}"), source),
             )
+            self.db.execute(_TROUBLE_OVER, (source,))
             detail = "the file was rewritten; what was read of it before is kept"
             self.db.execute(_FINDING, (source, "rewritten", detail, 0, 0, 0, 0))
 
@@ -290,6 +291,7 @@ class SqliteStore(queries.Reading):
                 self.db.execute("update source set gone = ? where id = ?", (int(gone), source))
                 if gone:
                     self.db.execute(_TROUBLE_OVER, (source,))
+                    self.db.execute(_NOTHING_LEFT, (source,))
 
     def move(self, source: int, uri: str) -> None:
         with self._transaction():
@@ -517,6 +519,9 @@ _CURSOR = """update source set size = ?, mtime_ns = ?, device = ?, inode = ?, of
 _TROUBLE_OVER = (
     "delete from finding where source = ? and reason in ('unreadable', 'bomb', 'unrecognized')"
 )
+
+_NOTHING_LEFT = "delete from source where id = ? and kind = 'other'"
+"""Of what nothing was ever read nothing is kept."""
 
 _AROUND = (
     """select p.session from usage u cross join usage v on v.key = u.key and v.source <> u.source

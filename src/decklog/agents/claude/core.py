@@ -122,6 +122,7 @@ class Core(BaseReader):
 
     def _start(self, native: str, out: list[Event]) -> None:
         self.s.started.append(native)
+        self.begun = self.begun or native == self.native
         self._put(
             out,
             SessionStarted,
