@@ -165,6 +165,15 @@ class Live:
         """True when this is the process that watches for all."""
         return self.watcher is not None
 
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended it before its time."""
+        return self.ring.error
+
     def _run(self) -> None:
         try:
             self.store = self.open_store()

@@ -260,6 +260,12 @@ def struct_object(value: Any) -> None:
     _json(msgspec.json.format(struct_json(value), indent=2))
 
 
+def json_line(text: str) -> None:
+    """One JSON object of a stream, on a line of its own, sent at once."""
+    _json(text)
+    flush()
+
+
 def _json(text: str) -> None:
     """JSON has the control characters below 0x20 escaped already; on a terminal the others that
     are not `safe` are escaped too, in JSON's own way."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Self
 
     from decklog.config import Config
+    from decklog.daemon import Daemon
     from decklog.live import Live
-    from decklog.model import Change
+    from decklog.model import Change, Event, Lagged
     from decklog.zones import Zone
 
 
@@ -135,6 +136,7 @@ class Following:
 
     config: Config
     zone: Zone
+    store: Any
     _live: Live | None = None
 
     def changes(
@@ -165,6 +167,37 @@ class Following:
             self.live, self._open_store, since, frozenset(sessions), frozenset(types), timeout
         )
 
+    def tail(
+        self: Any,
+        sessions: Iterable[str] = (),
+        *,
+        agents: Iterable[str] = (),
+        types: Iterable[str] = (),
+        since: int | None = None,
+        last: int | None = 10,
+        follow: bool = False,
+    ) -> Iterator[Event | Lagged]:
+        """The last events of some sessions (none named: of all), oldest first, and with
+        ``follow`` those to come, without a gap and none twice.
+
+        ``last``: how many there are at most of the past (None: all), ``since``: none before that
+        time (milliseconds, UTC). Raises NotFound, SourceError.
+        """
+        from decklog.hub.tailing import Tail
+
+        self.refresh()
+        here = self.position()
+        named = [self.find(text) for text in sessions]
+        tail = Tail(self, named, frozenset(agents), frozenset(types), since, last)
+        changes = self.changes(here, sessions=named) if follow else None
+        yield from tail.past()
+        if changes is not None:
+            yield from tail.come(changes)
+
+    def position(self) -> int:
+        """Number of the last change that was noted: what comes after it is new."""
+        return int(self.store.journal_ends()[1]) - 1
+
     @property
     def live(self) -> Live:
         """What watches for `changes`; begins when it is first asked for."""
@@ -182,6 +215,13 @@ class Following:
             made.start()
             self._live = made
         return self._live
+
+    @property
+    def daemon(self) -> Daemon:
+        """What watches in the background, where it was started."""
+        from decklog.daemon import Daemon
+
+        return Daemon(self.config.data_dir)
 
     def _open_store(self) -> Any:
         from decklog import store

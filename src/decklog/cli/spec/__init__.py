@@ -81,6 +81,7 @@ AGENT = Option("agent", "only this agent (may be repeated)", many=True)
 PROJECT = Option("project", "only sessions whose folder or repository contains this", many=True)
 MODEL = Option("model", "only this model", many=True)
 LIMIT = Option("limit", "at most so many rows", int, short="n")
+LAST = Option("last", "at most so many events of the past (10)", int, short="n")
 FILTERS = (SINCE, UNTIL, AGENT, PROJECT, MODEL)
 COMMON = (JSON, TZ, NO_SYNC)
 SAMPLE = Option("sample", "use the bundled sample instead of this machine's sessions", bool)
@@ -150,6 +151,38 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        "tail",
+        "tail:tail",
+        "The last events of a session, and with -f those to come.",
+        (
+            Option("follow", "go on with what comes, until interrupted", bool, short="f"),
+            Option("all", "all sessions", bool, short="a"),
+            LAST,
+            Option("type", "only events of this type (may be repeated)", many=True),
+            SINCE,
+            AGENT,
+            Option("reasoning", "show reasoning too", bool),
+            Option("full", "whole texts instead of beginnings", bool),
+            *COMMON,
+        ),
+        arguments=(Argument("session"),),
+    ),
+    Command(
+        "watch",
+        "watch:watch",
+        "Run a command whenever something happens.",
+        (
+            Option("on", "event or change that it is run for (may be repeated)", many=True),
+            Option("once", "end after the first, with the exit code of the command", bool),
+            AGENT,
+            Option("session", "only this session (may be repeated)", many=True),
+            Option("jobs", "commands that may run at the same time (4)", int),
+            Option("timeout", "end when nothing came for so many seconds", int),
+            JSON,
+        ),
+        rest=True,
+    ),
+    Command(
         "agents",
         "agents:agents",
         "Known agents: where they are looked for, what was found.",
@@ -184,6 +217,7 @@ COMMANDS: tuple[Command, ...] = (
 
 NOUNS: dict[str, str] = {
     "chat": "Our own conversations: append, fork, compact, move between agents.",
+    "daemon": "Keep watching in the background.",
     "store": "Look at the store itself.",
 }
 """Managed things, each with its own file in this package (``COMMANDS``), read when it is named."""
