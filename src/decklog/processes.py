@@ -246,8 +246,8 @@ def snapshot(
 ) -> list[AgentProcess]:
     """Every running agent, oldest first.
 
-    An agent is known by its argv, whatever its processes are called. ``ourselves`` is our own pid:
-    what decklog itself started is left out. Raises SourceError when the table cannot be read, or
+    An agent is known by its argv, whatever its processes are called. ``ourselves`` is the pid of a
+    decklog whose own children are left out. Raises SourceError when the table cannot be read, or
     not within ``timeout`` seconds; the caller then keeps what it knew.
     """
     seen = of or table()
@@ -260,7 +260,7 @@ def snapshot(
             if match is not None:
                 found[p.pid] = match
     forest = _Forest(listed, {pid: a.name for pid, (a, _) in found.items()})
-    own = set(forest.below(os.getpid() if ourselves is None else ourselves))
+    own = set() if ourselves is None else set(forest.below(ourselves))
     trees = []
     for pid in found:
         if pid in own or forest.wraps(pid) is not None:

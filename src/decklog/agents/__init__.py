@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
 from decklog.agents._terminal import Composer, Launch, Rule, Screen
@@ -107,6 +107,18 @@ class Sign(NamedTuple):
     ref: str = ""
     """Id of the tool call or background task it is about."""
     detail: str = ""
+    confidence: float | None = None
+    """How sure it is, where it is less so than transcripts are."""
+
+
+class Hook(NamedTuple):
+    """A hook of an agent that says something about its state."""
+
+    event: str
+    """Its name in the agent's settings."""
+    says: Says = ""
+    matcher: str = ""
+    """Which tools it is for, where not for all."""
 
 
 class Reader(Protocol):
@@ -232,6 +244,32 @@ class Agent:
     def own(self, path: str, data: bytes) -> Own | None:
         """What such a file says; None for one that is torn or says nothing."""
         return None
+
+    hook_reply: str = ""
+    """What a hook has to print."""
+    hook_time_unit: int = 1
+    """How the agent counts the time a hook may take: so many to the second."""
+    hook_note: str = ""
+    """What else the user has to do before hooks run."""
+
+    def hooks(self) -> tuple[Hook, ...]:
+        """Hooks that tell its state, as its settings name them."""
+        return ()
+
+    def hook_file(self, env: Mapping[str, str]) -> str:
+        """The settings that hooks go into."""
+        return ""
+
+    def hook_session(self, data: Mapping[str, Any]) -> str:
+        """Native id of the session, of what the agent tells its hook."""
+        found = data.get("session_id")
+        return found if isinstance(found, str) else ""
+
+    def hook_sign(self, event: str, data: Mapping[str, Any]) -> Sign:
+        """What a hook says about the state, of its name and what the agent tells it."""
+        says: Says = next((h.says for h in self.hooks() if h.event == event), "")
+        ref = data.get("tool_use_id")
+        return Sign(says, ref if isinstance(ref, str) else "")
 
     def signs(self, line: bytes) -> tuple[Sign, ...]:
         """What one record of a transcript says about its turn that its events do not: its end,

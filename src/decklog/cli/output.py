@@ -126,6 +126,11 @@ def emit(text: str) -> None:
     _put(text + "\n")
 
 
+def clear() -> None:
+    """Begin again at the top of the terminal; elsewhere an empty line parts what follows."""
+    _put("\x1b[H\x1b[2J" if is_terminal() else "\n")
+
+
 def emit_bytes(data: bytes) -> None:
     """Print bytes: unchanged into a pipe or file, as safe text on a terminal."""
     _put(safe(data.decode("utf-8", "replace")) if is_terminal() else data)

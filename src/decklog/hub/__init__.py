@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from decklog.config import Config
     from decklog.hub.conversations import Conversations
+    from decklog.hub.fleet import Fleet
     from decklog.log import Logs
     from decklog.sync import Report
 
@@ -59,6 +60,16 @@ class Decklog(Numbers, Health, Following):
         self.zone = zones.Zone(config.tz, config.env)
         self.store: Any = store.open(config.data_dir)
         self._log: Logs | None = None
+        self._fleet: Fleet | None = None
+
+    @property
+    def fleet(self) -> Fleet:
+        """The agents that run here now; see `decklog.hub.fleet.Fleet`."""
+        if self._fleet is None:
+            from decklog.hub.fleet import Fleet
+
+            self._fleet = Fleet(self)
+        return self._fleet
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
+from decklog.model.sessions import Session
+
 State: TypeAlias = Literal[
     "starting",
     "busy",
@@ -230,6 +232,8 @@ class AgentState(Struct, frozen=True, kw_only=True):
     """Whether a turn is open; None while nothing was heard of any."""
     turn_at: int | None = None
     """When that was last heard of."""
+    opened_at: int | None = None
+    """When the last turn began."""
     tools: tuple[str, ...] = ()
     """Calls without a result."""
     background: tuple[str, ...] = ()
@@ -237,8 +241,6 @@ class AgentState(Struct, frozen=True, kw_only=True):
     waiting: Waiting | None = None
     growth_at: int | None = None
     """Last sign of work in the transcript or on the screen."""
-    composer: tuple[int, ...] = ()
-    """When the screen was seen with an empty input box and nothing else, in a row."""
     weak: Evidence | None = None
     """A weak sign that leaves the state only when another agrees."""
 
@@ -267,8 +269,10 @@ class Thought(Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
     """Digest of the objective: equal while it is the same one."""
     objective_changed_at: int | None = None
+    edited: bool = False
+    """True when it changed files since it last committed."""
     commit_candidate: bool = False
-    """True when its turn is over and files it changed are not committed by it."""
+    """True when its turn is over and it changed files that it did not commit."""
     tokens: int = 0
     """Tokens in the context of the last response; 0 where not known."""
     context_limit: int = 0
@@ -317,3 +321,15 @@ class Pane(Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     ours: str = ""
     """Id under which decklog supervises it; empty for panes it only sees."""
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """A running agent with all that is known of it."""
+
+    process: AgentProcess
+    match: Match
+    state: AgentState = AgentState()
+    thought: Thought | None = None
+    pane: Pane | None = None
+    session: Session | None = None
+    """Its session as the store has it; None before anything of it was read."""

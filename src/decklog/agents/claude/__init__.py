@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from decklog.agents import Agent, Claim, Invocation, Own, Reader, Root, Sign
+from decklog.agents import Agent, Claim, Hook, Invocation, Own, Reader, Root, Sign
 from decklog.agents.claude.terminal import LAUNCH, SCREEN
 from decklog.model import Conversation, Cursor, Transcript
 
@@ -80,6 +81,21 @@ class Claude(Agent):
         from decklog.agents.claude.transcript import write
 
         return write(conversation, native, at)
+
+    def hooks(self) -> tuple[Hook, ...]:
+        from decklog.agents.claude import live
+
+        return live.HOOKS
+
+    def hook_file(self, env: Mapping[str, str]) -> str:
+        from decklog.agents.claude import live
+
+        return live.hook_file(env)
+
+    def hook_sign(self, event: str, data: Mapping[str, Any]) -> Sign:
+        from decklog.agents.claude import live
+
+        return live.notified(data) if event == "Notification" else super().hook_sign(event, data)
 
 
 AGENT = Claude()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from decklog.agents import Invocation, Own, Sign
+from decklog.agents import Hook, Invocation, Own, Sign
 from decklog.agents._argv import given, is_program, program, session_id, value
 from decklog.model.fleet import Says
 
@@ -20,6 +21,8 @@ OTHER_PURPOSES = frozenset(
     remote-control setup-token ultrareview update upgrade""".split()
 )
 """Subcommands that open no session."""
+QUESTIONS = ("AskUserQuestion", "ExitPlanMode")
+"""Tools that ask the user something."""
 
 
 def process(argv: Sequence[str], exe: str) -> Invocation | None:
@@ -103,3 +106,32 @@ def signs(line: bytes) -> tuple[Sign, ...]:
     if _ended.search(line) and b'"type":"assistant"' in line.replace(b": ", b":"):
         found.append(Sign("turn_ended"))
     return tuple(found)
+
+
+# PreToolUse runs before every tool; only questions are worth its time.
+HOOKS = (
+    Hook("SessionStart"),
+    Hook("UserPromptSubmit", "turn_started"),
+    Hook("PreToolUse", "waiting_answer", matcher="|".join(QUESTIONS)),
+    Hook("PermissionRequest", "waiting_approval"),
+    Hook("Notification"),
+    Hook("Stop", "turn_ended"),
+    Hook("SessionEnd", "session_ended"),
+)
+NOTIFIED: dict[str, Says] = {
+    "permission_prompt": "waiting_approval",
+    "elicitation_dialog": "waiting_answer",
+    "idle_prompt": "idle",
+}
+
+
+def hook_file(env: Mapping[str, str]) -> str:
+    folder = env.get("CLAUDE_CONFIG_DIR", "").split(",")[0] or f"{env['HOME']}/.claude"
+    return f"{folder.rstrip('/')}/settings.json"
+
+
+def notified(data: Mapping[str, Any]) -> Sign:
+    kind = str(data.get("notification_type", ""))
+    if not kind and "permission" in str(data.get("message", "")):
+        kind = "permission_prompt"  # before notifications had types
+    return Sign(NOTIFIED.get(kind, ""), detail=kind)

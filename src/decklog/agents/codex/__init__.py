@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
+from decklog.agents import Agent, Claim, Hook, Invocation, Reader, Root, Sign
 from decklog.agents.codex.terminal import LAUNCH, SCREEN
 from decklog.model import Conversation, Cursor, Transcript
 
@@ -22,6 +22,7 @@ class Codex(Agent):
     clean_up = "deletes nothing; packs transcripts older than 7 days as .jsonl.zst"
     holds_files = True
     questions = ("request_user_input",)
+    hook_note = "Codex runs new hooks only after you have reviewed them: type /hooks in it"
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = (env.get("CODEX_HOME") or f"{env['HOME']}/.codex").rstrip("/")
@@ -86,6 +87,16 @@ class Codex(Agent):
         from decklog.agents.codex.transcript import write
 
         return write(conversation, native, at)
+
+    def hooks(self) -> tuple[Hook, ...]:
+        from decklog.agents.codex import live
+
+        return live.HOOKS
+
+    def hook_file(self, env: Mapping[str, str]) -> str:
+        from decklog.agents.codex import live
+
+        return live.hook_file(env)
 
 
 AGENT = Codex()

@@ -6,9 +6,9 @@ Facts: docs/formats/codex.md, section Running.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from decklog.agents import Invocation, Sign
+from decklog.agents import Hook, Invocation, Sign
 from decklog.agents._argv import Program, given, is_program, program, session_id
 from decklog.model.fleet import Role
 
@@ -100,3 +100,16 @@ def signs(line: bytes) -> tuple[Sign, ...]:
         failed = b'"codex_error_info"' in line and b"usage_limit_exceeded" not in line
         return (Sign("error" if failed else "turn_ended"),)
     return ()
+
+
+HOOKS = (
+    Hook("SessionStart"),
+    Hook("UserPromptSubmit", "turn_started"),
+    Hook("PermissionRequest", "waiting_approval"),
+    Hook("PostToolUse", "tool_ended"),
+    Hook("Stop", "turn_ended"),
+)
+
+
+def hook_file(env: Mapping[str, str]) -> str:
+    return f"{(env.get('CODEX_HOME') or env['HOME'] + '/.codex').rstrip('/')}/hooks.json"

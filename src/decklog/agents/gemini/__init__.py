@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from decklog.agents import Agent, Claim, Invocation, Reader, Root, Sign
+from decklog.agents import Agent, Claim, Hook, Invocation, Reader, Root, Sign
 from decklog.agents.gemini.terminal import LAUNCH, SCREEN
 from decklog.model import Cursor
 
@@ -18,6 +19,8 @@ class Gemini(Agent):
     launch = LAUNCH
     clean_up = "deletes chats after general.sessionRetention (settings.json), 30 days by default"
     questions = ("ask_user",)
+    hook_reply = "{}"
+    hook_time_unit = 1000
 
     def roots(self, env: Mapping[str, str]) -> tuple[Root, ...]:
         home = env.get("GEMINI_CLI_HOME") or env["HOME"]
@@ -72,6 +75,21 @@ class Gemini(Agent):
         from decklog.agents.gemini import live
 
         return live.signs(line)
+
+    def hooks(self) -> tuple[Hook, ...]:
+        from decklog.agents.gemini import live
+
+        return live.HOOKS
+
+    def hook_file(self, env: Mapping[str, str]) -> str:
+        from decklog.agents.gemini import live
+
+        return live.hook_file(env)
+
+    def hook_sign(self, event: str, data: Mapping[str, Any]) -> Sign:
+        from decklog.agents.gemini import live
+
+        return live.notified(data) if event == "Notification" else super().hook_sign(event, data)
 
 
 AGENT = Gemini()

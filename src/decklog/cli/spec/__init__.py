@@ -139,6 +139,17 @@ COMMANDS: tuple[Command, ...] = (
         arguments=(Argument("subject", required=True, metavar="SESSION|DATE"),),
     ),
     Command(
+        "ps",
+        "ps:ps",
+        "Agents that run here now: session, state, what they do, tokens and cost.",
+        (
+            AGENT,
+            Option("watch", "stay, and show every change", bool, short="w"),
+            Option("evidence", "why: the evidence behind each session and state", bool, short="e"),
+            *COMMON,
+        ),
+    ),
+    Command(
         "sync",
         "sync:sync",
         "Read what is new.",
@@ -218,6 +229,7 @@ COMMANDS: tuple[Command, ...] = (
 NOUNS: dict[str, str] = {
     "chat": "Our own conversations: append, fork, compact, move between agents.",
     "daemon": "Keep watching in the background.",
+    "hooks": "Have agents tell what happens, as it happens.",
     "store": "Look at the store itself.",
 }
 """Managed things, each with its own file in this package (``COMMANDS``), read when it is named."""

@@ -1,0 +1,25 @@
+"""``decklog hooks ...``"""
+
+from __future__ import annotations
+
+from decklog.cli.spec import JSON, Command, Option
+
+WHICH = Option("agent", "only of this agent (may be repeated)", many=True)
+
+COMMANDS = (
+    Command(
+        "install",
+        "hooks:install",
+        "Add hooks to the settings of agents; what is there stays.",
+        (WHICH, JSON),
+        group="hooks",
+    ),
+    Command(
+        "remove",
+        "hooks:remove",
+        "Put the settings of agents back as they were.",
+        (WHICH, JSON),
+        group="hooks",
+    ),
+    Command("status", "hooks:status", "Which agents have hooks.", (WHICH, JSON), group="hooks"),
+)

@@ -1,0 +1,397 @@
+"""Hooks of the agents: a note in our spool whenever an agent says that something happened.
+
+Installed only when asked for. The entries are merged into the agent's own settings, whose bytes
+are kept: removing puts back exactly what was there, unless the file was changed meanwhile; then
+only our own entries are taken out. What an agent runs is one small script of ours. It appends one
+record and always succeeds; what the agent expects to read is printed also when decklog has gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from decklog import durable
+from decklog.agents import Agent
+from decklog.errors import DecklogError, UsageError
+from decklog.match import Claim
+from decklog.model.fleet import Evidence, Identity
+from decklog.state import observed
+
+SCRIPT = r"""#!/bin/sh
+# decklog: notes that a hook of an agent fired. usage: hook AGENT EVENT PID
+# Appends one record to the spool beside it, prints nothing, always succeeds.
+umask 077
+agent=$1 event=$2 pid=$3
+case "$agent$event$pid" in '' | *[!A-Za-z0-9_-]*) exit 0 ;; esac
+folder=${0%/*}/spool
+[ -d "$folder" ] || exit 0
+data=$({ head -c 2400 | base64 | tr -d '\n'; cat > /dev/null; } 2> /dev/null)
+at=$(date +%s%3N 2> /dev/null)
+case $at in '' | *[!0-9]*) at=$(date +%s)000 ;; esac
+generation=$DECKLOG_GENERATION
+case $generation in *[!A-Za-z0-9._:-]*) generation= ;; esac
+[ ${#generation} -le 128 ] || generation=
+start=0
+if { read -r line < "/proc/$pid/stat"; } 2> /dev/null; then
+    line=${line##*) }
+    set -- $line
+    start=${20:-0}
+fi
+{
+    printf '{"at":%s,"agent":"%s","event":"%s","pid":%s,"start":%s,"generation":"%s",%s"}\n' \
+        "$at" "$agent" "$event" "${pid:-0}" "$start" "$generation" "\"data\":\"$data" \
+        >> "$folder/$agent.jsonl"
+} 2> /dev/null
+exit 0
+"""
+"""What agents run. The record has at most 4 KiB, so that it is one write."""
+
+MARK = "decklog-hook"
+"""Name of the script, by which our entries are known again."""
+SPOOL_LIMIT = 4 << 20
+"""Bytes of a spool file after which a new one is begun; the old one is kept until the next time."""
+FIRST_LOOK = 256 * 1024
+"""Bytes of a spool that are read at first: hooks of agents that still run are at its end."""
+TIMEOUT_S = 5
+
+
+class Installed(NamedTuple):
+    """What was done to the settings of one agent, or what is there."""
+
+    agent: str
+    path: str
+    """The settings file."""
+    installed: bool
+    changed: bool = False
+    exact: bool = True
+    """After removing: whether the file is what it was before, byte for byte."""
+    note: str = ""
+
+
+class Hooks:
+    """The hooks of one HOME: their settings, and the spool in decklog's own folder."""
+
+    def __init__(self, folder: str, env: Mapping[str, str]) -> None:
+        self.folder = f"{folder}/hooks"
+        self.env = env
+
+    @property
+    def script(self) -> str:
+        return f"{self.folder}/{MARK}"
+
+    # -- settings --------------------------------------------------------------------------------
+
+    def install(self, agent: Agent) -> Installed:
+        """Merge our entries into the agent's settings. Doing it again changes nothing.
+
+        Raises UsageError for an agent without hooks or settings that are no plain JSON,
+        WriteError where they cannot be written.
+        """
+        path = self._file(agent)
+        durable.private_folder(self.folder)
+        durable.private_folder(f"{self.folder}/spool")
+        self._write_script()
+        before = _read(path)
+        settings = _parsed(path, before)
+        wanted = _merged(settings, self._entries(agent))
+        note = agent.hook_note
+        if wanted == settings:
+            return Installed(agent.name, path, True, note=note)
+        after = _text(wanted, before)
+        if _without_ours(json.loads(after)) != _without_ours(settings):
+            raise DecklogError(f"{path}: could not be changed without changing what is in it")
+        kept = self._kept(agent)
+        if kept is None or kept["after"] != _digest(before or b""):
+            original = None if before is None else base64.b64encode(before).decode()
+        else:
+            original = kept["before"]
+        self._keep(agent, path, original, after)
+        if before is None:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        durable.replace(path, after)
+        return Installed(agent.name, path, True, changed=True, note=note)
+
+    def remove(self, agent: Agent) -> Installed:
+        """Take our entries out of the agent's settings."""
+        path = self._file(agent)
+        now = _read(path)
+        kept = self._kept(agent)
+        if kept is not None and now is not None and kept["after"] == _digest(now):
+            if kept["before"] is None:
+                os.unlink(path)
+            else:
+                durable.replace(path, base64.b64decode(kept["before"]))
+            self._unkeep(agent)
+            return Installed(agent.name, path, False, changed=True)
+        settings = _parsed(path, now)
+        left = _without_ours(settings)
+        if not _counted(settings):
+            self._unkeep(agent)
+            return Installed(agent.name, path, False)
+        durable.replace(path, _text(left, now))
+        self._unkeep(agent)
+        note = "the file was changed after the hooks went in: only they were taken out"
+        return Installed(agent.name, path, False, changed=True, exact=False, note=note)
+
+    def status(self, agent: Agent) -> Installed:
+        """Whether the hooks are in the agent's settings, all of them and for this decklog."""
+        path = self._file(agent)
+        settings = _parsed(path, _read(path))
+        there = _merged(settings, self._entries(agent)) == settings
+        some = _counted(settings) > 0
+        works = os.access(self.script, os.X_OK)
+        note = ""
+        if there and not works:
+            note = f"{self.script} is missing: install again"
+        elif some and not there:
+            note = "other hooks of decklog are there: install again"
+        return Installed(agent.name, path, there and works, note=note)
+
+    def _file(self, agent: Agent) -> str:
+        path = agent.hook_file(self.env) if agent.hooks() else ""
+        if not path:
+            raise UsageError(f"{agent.title} has no hooks that decklog knows")
+        return os.path.realpath(path)
+
+    def _entries(self, agent: Agent) -> dict[str, dict[str, Any]]:
+        script = "'" + self.script.replace("'", "'\\''") + "'"
+        answer = f"echo '{agent.hook_reply}'" if agent.hook_reply else "true"
+        found = {}
+        for hook in agent.hooks():
+            run = f'{script} {agent.name} {hook.event} "$PPID"'
+            command = f"if [ -x {script} ]; then {run} 2>/dev/null; fi; {answer}"
+            group: dict[str, Any] = {"matcher": hook.matcher} if hook.matcher else {}
+            timeout = TIMEOUT_S * agent.hook_time_unit
+            group["hooks"] = [{"type": "command", "command": command, "timeout": timeout}]
+            found[hook.event] = group
+        return found
+
+    def _write_script(self) -> None:
+        data = SCRIPT.encode()
+        if _read(self.script) != data:
+            durable.replace(self.script, data)
+        os.chmod(self.script, 0o700)
+
+    # What was there before, so that removing can put it back.
+
+    def _kept(self, agent: Agent) -> dict[str, Any] | None:
+        data = _read(f"{self.folder}/{durable.safe_id(agent.name)}.json")
+        try:
+            found = json.loads(data or b"null")
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) and {"before", "after"} <= found.keys() else None
+
+    def _keep(self, agent: Agent, path: str, before: str | None, after: bytes) -> None:
+        record = {"path": path, "before": before, "after": _digest(after)}
+        durable.replace(
+            f"{self.folder}/{durable.safe_id(agent.name)}.json", json.dumps(record).encode()
+        )
+
+    def _unkeep(self, agent: Agent) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self.folder}/{durable.safe_id(agent.name)}.json")
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise durable.failed(path, error) from None
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def _parsed(path: str, data: bytes | None) -> dict[str, Any]:
+    if data is None or not data.strip():
+        return {}
+    hint = "mend it first, or add the hooks by hand"
+    try:
+        found = json.loads(data, object_pairs_hook=_once)
+    except ValueError as error:
+        raise UsageError(f"{path} is no plain JSON: {error}", hint=hint) from None
+    groups = found.get("hooks", {}) if isinstance(found, dict) else None
+    if not isinstance(groups, dict) or not all(isinstance(g, list) for g in groups.values()):
+        raise UsageError(f"{path}: its hooks are not of the form that is known", hint=hint)
+    return dict(found)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _is_ours(entry: Any) -> bool:
+    return isinstance(entry, dict) and f"/{MARK}'" in str(entry.get("command", ""))
+
+
+def _without_ours(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without our entries, and without what holds no hook then."""
+    if "hooks" not in settings:
+        return settings
+    kept: dict[str, list[Any]] = {}
+    for event, groups in settings["hooks"].items():
+        left = []
+        for group in groups:
+            entries = group.get("hooks") if isinstance(group, dict) else None
+            if not isinstance(entries, list) or not any(map(_is_ours, entries)):
+                left.append(group)
+            elif others := [e for e in entries if not _is_ours(e)]:
+                left.append({**group, "hooks": others})
+        if left:
+            kept[event] = left
+    if kept:
+        return {**settings, "hooks": kept}
+    return {k: v for k, v in settings.items() if k != "hooks"}
+
+
+def _merged(settings: dict[str, Any], entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    clean = _without_ours(settings)
+    hooks = {event: list(groups) for event, groups in clean.get("hooks", {}).items()}
+    for event, group in entries.items():
+        hooks.setdefault(event, []).append(group)
+    merged = {**clean, "hooks": hooks}
+    there = settings.get("hooks", {})
+    same = all(group in there.get(event, []) for event, group in entries.items())
+    return settings if same and _counted(settings) == len(entries) else merged
+
+
+def _counted(settings: dict[str, Any]) -> int:
+    """How many entries of ours there are."""
+    return sum(
+        _is_ours(e)
+        for groups in settings.get("hooks", {}).values()
+        for group in groups
+        if isinstance(group, dict)
+        for e in group.get("hooks") or ()
+    )
+
+
+_indented = re.compile(rb"\{\s*\n([ \t]+)\"")
+
+
+def _text(settings: dict[str, Any], before: bytes | None) -> bytes:
+    """JSON as it was written before, as far as that can be told."""
+    found = _indented.search(before or b"")
+    indent: str | int = found[1].decode() if found else 2
+    ends = before is None or not before.strip() or before.endswith(b"\n")
+    return (json.dumps(settings, indent=indent, ensure_ascii=False) + "\n" * ends).encode()
+
+
+# -- the spool -------------------------------------------------------------------------------------
+
+
+class Note(NamedTuple):
+    """One record of the spool."""
+
+    id: str
+    at: int
+    agent: str
+    event: str
+    pid: int
+    start_ticks: int
+    generation: str
+    data: dict[str, Any]
+
+
+class Spool:
+    """What hooks noted since the last look."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = f"{folder}/hooks/spool"
+        self.offsets: dict[str, tuple[int, int]] = {}
+        """Inode and offset by file name."""
+
+    def read(self) -> Iterator[Note]:
+        with suppress(OSError), os.scandir(self.folder) as entries:
+            for name in sorted(e.name for e in entries if e.name.endswith(".jsonl")):
+                with suppress(OSError):
+                    yield from self._file(name)
+
+    def _file(self, name: str) -> Iterator[Note]:
+        path = f"{self.folder}/{name}"
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            st = os.fstat(fd)
+            if not stat.S_ISREG(st.st_mode):
+                return
+            inode, offset = self.offsets.get(name, (st.st_ino, max(0, st.st_size - FIRST_LOOK)))
+            if inode != st.st_ino or offset > st.st_size:
+                offset = 0
+            data = os.pread(fd, st.st_size - offset, offset)
+        finally:
+            os.close(fd)
+        end = data.rfind(b"\n") + 1
+        self.offsets[name] = (st.st_ino, offset + end)
+        at = offset
+        for line in data[:end].split(b"\n")[:-1]:
+            note = _note(line, f"{path}:{at}")
+            at += len(line) + 1
+            if note is not None and f"{note.agent}.jsonl" == name:
+                yield note
+        if st.st_size > SPOOL_LIMIT:
+            os.replace(path, f"{path}.old")
+
+
+def _note(line: bytes, place: str) -> Note | None:
+    try:
+        r = json.loads(line)
+        data = base64.b64decode(r["data"])
+        return Note(
+            place, int(r["at"]), str(r["agent"]), str(r["event"]), int(r["pid"]), int(r["start"]),
+            str(r["generation"]), _fields(data.decode("utf-8", "replace")),
+        )  # fmt: skip
+    except (ValueError, LookupError, TypeError):
+        return None  # torn, or not ours
+
+
+_field = re.compile(r'"([a-z_]{1,40})":\s*"((?:[^"\\]|\\.){0,400})"')
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """What the agent told its hook; of a cut-off text the plain fields that are whole."""
+    try:
+        found = json.loads(text)
+        return found if isinstance(found, dict) else {}
+    except ValueError:
+        fields: dict[str, Any] = {}
+        for name, value in _field.findall(text):
+            with suppress(ValueError):
+                fields.setdefault(name, json.loads(f'"{value}"'))
+        return fields
+
+
+def claim(note: Note, agent: Agent) -> Claim | None:
+    """The session that a note says its process is on."""
+    native = agent.hook_session(note.data)
+    if not native or not note.pid:
+        return None
+    who = Identity("", note.pid, note.start_ticks)
+    return Claim(who, native, "hook", note.at, f"{note.event} hook")
+
+
+def evidence(note: Note, agent: Agent) -> Evidence | None:
+    """What a note says of the state of its agent."""
+    sign = agent.hook_sign(note.event, note.data)
+    if not sign.says:
+        return None
+    native = agent.hook_session(note.data)
+    return observed(
+        "hook", sign.says, note.at, id=note.id, ref=sign.ref,
+        session=f"{note.agent}:{native}" if native else "", detail=sign.detail or note.event,
+    )  # fmt: skip

@@ -1,0 +1,383 @@
+"""The fleet: agents that run here now, each with its session, state, thought and cost.
+
+>>> import decklog
+>>> with decklog.open() as deck:
+...     for one in deck.fleet.running():
+...         print(one.match.session, one.state.state, one.thought and one.thought.text)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from decklog import agents, collect, hooks, processes, thoughts
+from decklog import match as matching
+from decklog.errors import SourceError
+from decklog.model import Session
+from decklog.model.fleet import (
+    AgentProcess,
+    AgentState,
+    Evidence,
+    Identity,
+    Match,
+    Pane,
+    Running,
+    Thought,
+    Transition,
+)
+from decklog.state import observed, replay
+
+if TYPE_CHECKING:
+    from decklog.hub import Decklog
+
+RECENT = 200
+"""Latest sessions that are looked through for one that an agent was asked to go on with."""
+NOTES = 10_000
+"""Notes of hooks that are kept in memory, at most."""
+SYNC_EVERY = 5.0
+"""Seconds between looks for new sessions while watching."""
+
+
+class Fleet:
+    """Part of `decklog.hub.Decklog`: ``deck.fleet``. Keeps what it saw, so that the next look only
+    reads what is new."""
+
+    def __init__(
+        self,
+        deck: Decklog,
+        *,
+        table: processes.Table | None = None,
+        summariser: thoughts.Summariser | None = None,
+    ) -> None:
+        self.deck = deck
+        self.table = table
+        self.summariser = summariser
+        """Replaces the line of each thought; see `decklog.thoughts.Summariser`."""
+        self.ourselves: int | None = None
+        """Pid whose own children are no part of the fleet: what the command line itself starts."""
+        self.env = deck.config.env
+        self.agents = {a.name: a for a in agents.every()}
+        self.trees: list[AgentProcess] = []
+        self.found = matching.Matches()
+        self.stale = ""
+        """Why the last look at the processes failed; what is told is then of the look before."""
+        self.book = thoughts.Book()
+        self.transitions: list[tuple[Identity, Transition]] = []
+        """Changes of state that the last look found, by root process."""
+        self._states: dict[Identity, AgentState] = {}
+        self._stated = collect.Stated([], {})
+        self._transcripts: dict[str, collect.Transcript] = {}
+        self._synced = 0.0
+        self._spool = hooks.Spool(deck.config.data_dir)
+        self._notes: list[hooks.Note] = []
+        """What hooks noted of processes that still run."""
+
+    # -- who is there ----------------------------------------------------------------------------
+
+    def processes(self) -> list[AgentProcess]:
+        """Running agents, oldest first: each a tree of processes, whatever started it.
+
+        Where a look fails, what the last one saw is given again, and `stale` says why. Raises
+        SourceError when there was none before.
+        """
+        try:
+            self.trees = processes.snapshot(
+                self.agents.values(), of=self.table, ourselves=self.ourselves
+            )
+            self.stale = ""
+        except SourceError as error:
+            if not self.trees:
+                raise
+            self.stale = str(error)
+        return self.trees
+
+    def matches(self, trees: Sequence[AgentProcess] | None = None) -> matching.Matches:
+        """Which agent is on which session; see `decklog.match`."""
+        found = self.processes() if trees is None else list(trees)
+        self._stated = collect.own_files(found, self.agents, self.env)
+        self._notes += self._spool.read()
+        self._notes = _of_running(self._notes, found)
+        told = (hooks.claim(n, self.agents[n.agent]) for n in self._notes if n.agent in self.agents)
+        claims = [*self._stated.claims, *filter(None, told)]
+        self.found = matching.match(
+            found,
+            self._candidates(found, claims),
+            now=_now(),
+            claims=claims,
+            held=lambda agent, path: self.agents[agent].held(path),
+            bindings=self.found.bindings,
+            canonical=_canonical,
+        )
+        return self.found
+
+    def session_for_pid(self, pid: int) -> Match | None:
+        """The match of the agent that this process is, or works for; None for any other."""
+        return self.matches().session_for_pid(pid)
+
+    def _candidates(
+        self, trees: Iterable[AgentProcess], claims: Iterable[matching.Claim]
+    ) -> list[Session]:
+        """Sessions that one of these may be on, as the store has them."""
+        rows: dict[str, dict[str, Any]] = {}
+        by_agent: dict[str, list[AgentProcess]] = {}
+        for t in trees:
+            by_agent.setdefault(t.agent, []).append(t)
+        for agent, some in by_agent.items():
+            since = min((t.root.started_at or 0) for t in some) - matching.SKEW
+            found = list(self.deck.session_rows(agents=[agent], since=since))
+            if any(t.resumes and not t.native for t in some):
+                found += self.deck.session_rows(agents=[agent], limit=RECENT)
+            rows.update((r["id"], r) for r in found)
+        named = {f"{t.agent}:{t.native}" for t in trees if t.native} - rows.keys()
+        named |= {f"{a}:{c.native}" for c in claims for a in by_agent} - rows.keys()
+        if named:
+            rows.update((r["id"], r) for r in self.deck.session_rows(ids=sorted(named)))
+        return msgspec.convert(list(rows.values()), list[Session])
+
+    # -- what they do ----------------------------------------------------------------------------
+
+    def running(
+        self, *, panes: Sequence[Pane] = (), seen: Mapping[str, Iterable[Evidence]] | None = None
+    ) -> list[Running]:
+        """Every running agent with its session, state, thought and pane.
+
+        ``panes`` are those that agents may be in, ``seen`` evidence from elsewhere (screens,
+        titles) by pane id.
+        """
+        now = _now()
+        found = self.matches()
+        trees = {t.root.identity: t for t in self.trees}
+        sessions = self._sessions(found)
+        self.transitions = [
+            (who, change)
+            for who, old in self._states.items()
+            if who not in trees
+            for change in replay([collect.ended(who, now)], old)[1]
+        ]
+        self._states = {w: s for w, s in self._states.items() if w in trees}
+        self._forget(found)
+        every = []
+        for m in found.matches:
+            tree = trees[m.root]
+            if tree.role == "service" and not m.session and not m.also:
+                continue
+            pane = _pane(tree, panes)
+            session = sessions.get(m.session)
+            evidence, thought = self._heard(m, session)
+            more = [*(seen or {}).get(pane.id if pane else "", ())]
+            state = self._reduced(tree, m, [*evidence, *more], now)
+            if thought is not None:
+                thought = thoughts.settle(thought, state, now=now, agent=tree.agent)
+            one = Running(
+                process=tree, match=m, state=state, thought=thought, pane=pane, session=session
+            )
+            every.append(one)
+        return every
+
+    def _sessions(self, found: matching.Matches) -> dict[str, Session]:
+        ids = sorted({m.session for m in found.matches if m.session})
+        return {s.id: s for s in self.deck.sessions(ids=ids)} if ids else {}
+
+    def _heard(self, m: Match, session: Session | None) -> tuple[list[Evidence], Thought | None]:
+        """What the transcript says since the last look, and the thought it leads to."""
+        if not m.session:
+            return [], None
+        transcript = self._transcripts.get(m.session)
+        if transcript is None and (transcript := self._open(m, session)) is not None:
+            self._transcripts[m.session] = transcript
+        heard = transcript.read() if transcript is not None else collect.Heard([], [])
+        old = self.book.of(m.session)
+        if old is None or heard.anew:
+            old = _first_thought(m, session, old)
+        new = thoughts.think(old, heard.events)
+        if self.summariser is not None and heard.events:
+            new = thoughts.summarised(new, heard.events, self.summariser)
+        self.book.offer(new)
+        return heard.evidence, self.book.of(m.session)
+
+    def _open(self, m: Match, session: Session | None) -> collect.Transcript | None:
+        agent = self.agents[m.agent]
+        for part in self.deck.store.parts(m.session) if session is not None else ():
+            if not part["superseded"] and not part["gone"] and part["kind"] != "dir":
+                return collect.Transcript(agent, m.session, part["uri"], part["kind"])
+        return None
+
+    def _reduced(
+        self, tree: AgentProcess, m: Match, evidence: Sequence[Evidence], now: int
+    ) -> AgentState:
+        who = tree.root.identity
+        state = self._states.get(who)
+        if state is not None and state.session != m.session:
+            state = None  # it moved on to another session: nothing of the old one holds
+        first = msgspec.structs.replace(collect.started(tree), session=m.session)
+        noted = (hooks.evidence(n, self.agents[tree.agent]) for n in self._notes_of(tree))
+        told = [*evidence, *self._stated.states.get(who, ()), *filter(None, noted)]
+        began = tree.root.started_at or 0
+        near = [_not_before(e, began) for e in told]
+        ordered = sorted(near, key=lambda e: now if e.at is None else e.at)
+        silence = observed("silence", "", now, id="silence")
+        state, changes = replay([first, *ordered, silence], state)
+        self._states[who] = state
+        self.transitions += [(who, c) for c in changes]
+        return state
+
+    def _notes_of(self, tree: AgentProcess) -> list[hooks.Note]:
+        known = {(p.pid, p.start_ticks) for p in tree.members}
+        return [n for n in self._notes if n.agent == tree.agent and (n.pid, n.start_ticks) in known]
+
+    def _forget(self, found: matching.Matches) -> None:
+        live = {m.session for m in found.matches}
+        self._transcripts = {n: t for n, t in self._transcripts.items() if n in live}
+        self.book.keep(live)
+
+    # -- hooks -----------------------------------------------------------------------------------
+
+    def install_hooks(self, names: Sequence[str] = ()) -> list[hooks.Installed]:
+        """Have these agents tell what happens; see `decklog.hooks`. Without names, all that can
+        and whose settings folder is here."""
+        there = hooks.Hooks(self.deck.config.data_dir, self.env)
+        chosen = [agents.get(n) for n in names] or [
+            a for a in self._with_hooks() if os.path.isdir(os.path.dirname(a.hook_file(self.env)))
+        ]
+        return [there.install(a) for a in chosen]
+
+    def remove_hooks(self, names: Sequence[str] = ()) -> list[hooks.Installed]:
+        """Put the settings of these agents back; without names, of all that can have hooks."""
+        there = hooks.Hooks(self.deck.config.data_dir, self.env)
+        return [there.remove(a) for a in [agents.get(n) for n in names] or self._with_hooks()]
+
+    def hook_status(self, names: Sequence[str] = ()) -> list[hooks.Installed]:
+        """Which agents have our hooks."""
+        there = hooks.Hooks(self.deck.config.data_dir, self.env)
+        return [there.status(a) for a in [agents.get(n) for n in names] or self._with_hooks()]
+
+    def _with_hooks(self) -> list[agents.Agent]:
+        return [a for a in self.agents.values() if a.hooks()]
+
+    # -- for people ------------------------------------------------------------------------------
+
+    def watch(self, *, interval: float = 1.0) -> Iterator[list[dict[str, Any]]]:
+        """The rows of `rows`, now and whenever one of them changed. Ends never."""
+        last: list[dict[str, Any]] | None = None
+        while True:
+            if time.monotonic() - self._synced > SYNC_EVERY:
+                self.deck.refresh()
+                self._synced = time.monotonic()
+            rows = self.rows()
+            if rows != last:
+                last = rows
+                yield rows
+            time.sleep(interval)
+
+    def rows(self, panes: Sequence[Pane] | None = None) -> list[dict[str, Any]]:
+        """`running` as plain rows: what ``decklog ps`` shows.
+
+        Each has agent, pid, pids, pane, session, state, since, evidence, confidence, thought and
+        more; ``confidence`` is that of the session, ``state_confidence`` that of the state.
+        """
+        if panes is None:
+            panes = self._panes()
+        return [_row(r) for r in self.running(panes=panes)]
+
+    def _panes(self) -> Sequence[Pane]:
+        if not self.trees and not self.processes():
+            return ()
+        from decklog import tmux
+
+        return tmux.panes(self.env)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _of_running(notes: Iterable[hooks.Note], trees: Iterable[AgentProcess]) -> list[hooks.Note]:
+    known = {(p.pid, p.start_ticks) for t in trees for p in t.members}
+    return [n for n in notes if (n.pid, n.start_ticks) in known][-NOTES:]
+
+
+@cache
+def _canonical(path: str) -> str:
+    return os.path.realpath(path)
+
+
+def _not_before(e: Evidence, began: int) -> Evidence:
+    """Start times are reckoned from the boot: what is a little older is of this process too."""
+    if e.at is not None and began - matching.DRIFT <= e.at < began:
+        return msgspec.structs.replace(e, at=began)
+    return e
+
+
+def _pane(tree: AgentProcess, panes: Iterable[Pane]) -> Pane | None:
+    """The pane whose terminal the agent has, or whose first process it is below."""
+    known = set(tree.pids) | {tree.root.ppid}
+    ttys = {p.tty for p in tree.members[:1] if p.tty}
+    found = [p for p in panes if not p.dead]
+    by_tty = [p for p in found if p.tty and p.tty in ttys]
+    return next(iter(by_tty or [p for p in found if p.pid in known]), None)
+
+
+def _first_thought(m: Match, session: Session | None, old: Thought | None) -> Thought:
+    stream = f"{m.root.boot}:{m.root.pid}:{m.root.start_ticks}"
+    asked = thoughts.line(session.prompt) if session is not None else ""
+    return Thought(
+        session=m.session,
+        stream=stream,
+        stream_at=old.stream_at + 1 if old is not None else 0,
+        text=asked,
+        kind="prompt" if asked else "",
+        objective=asked,
+        objective_changed_at=session.started_at if session is not None and asked else None,
+    )
+
+
+def _row(r: Running) -> dict[str, Any]:
+    m, s, session, pane = r.match, r.state, r.session, r.pane
+    evidence = [*m.evidence, *s.evidence]
+    row: dict[str, Any] = {
+        "agent": m.agent,
+        "pid": m.pid,
+        "pids": list(m.pids),
+        "role": r.process.role,
+        "pane": pane.id if pane is not None else None,
+        "pane_name": pane.name if pane is not None else None,
+        "socket": pane.socket if pane is not None else None,
+        "tty": r.process.root.tty or None,
+        "cwd": r.process.cwd,
+        "session": m.session or None,
+        "also": list(m.also),
+        "history": list(m.history),
+        "confidence": m.confidence,
+        "ambiguous": m.ambiguous,
+        "candidates": [{"session": c.session, "confidence": c.confidence} for c in m.candidates],
+        "state": s.state,
+        "since": s.since,
+        "state_source": s.source or None,
+        "state_confidence": s.confidence,
+        "evidence": [_told(e) for e in evidence],
+        "title": session.title if session is not None else "",
+        "model": session.model if session is not None else "",
+        "tokens": session.tree_usage.total if session is not None else None,
+        "usage": msgspec.to_builtins(session.tree_usage) if session is not None else None,
+        "cost_micro_usd": session.tree_cost.micro_usd if session is not None else None,
+        "started_at": r.process.root.started_at,
+        "thought": "",
+    }
+    return thoughts.merge(row, r.thought or Thought())
+
+
+def _told(e: Evidence) -> dict[str, Any]:
+    return {
+        "about": e.about,
+        "kind": e.kind,
+        "says": e.session if e.about == "session" else e.says,
+        "at": e.at,
+        "confidence": e.confidence,
+        "detail": e.detail,
+    }
