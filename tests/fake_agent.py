@@ -203,9 +203,9 @@ class Agent:
         text = self.typed.decode(errors="replace")
         if self.folded:
             return [f"❯ [Pasted text #1 +{text.count(chr(10))} lines]"]
-        first, *others = text.split("\n")
-        wrapped = [first[i : i + 70] for i in range(0, len(first), 70)] or [""]
-        return [f"❯ {wrapped[0]}", *(f"  {w}" for w in [*wrapped[1:], *others])]
+        lines = [row[i : i + 70] for row in text.split("\n") for i in range(0, len(row) or 1, 70)]
+        first, *others = lines[-10:]  # it scrolls
+        return [f"❯ {first}", *(f"  {row}" for row in others)]
 
     def run(self) -> None:
         time.sleep(option("START"))
@@ -222,7 +222,7 @@ class Agent:
             ended = self.busy_until and time.monotonic() > self.busy_until
             if ended:
                 self.rest()
-            if ready or ended:
+            if (ready and not self.pasting) or ended:
                 self.draw()
 
 

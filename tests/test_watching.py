@@ -1,188 +1,102 @@
-"""The watcher knows what a survey knows, whatever happened in between, and does little else."""
+"""decklog.supervisor.watching: what a look costs, and that nothing is missed."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from decklog import hints, sources
-from decklog.watching import TICK, Changed, Watcher
+from crew import Crew, crews
+from decklog.supervisor import Request
+from decklog.supervisor.sight import place
+from decklog.supervisor.watching import MOST_SCREENS, SOCKETS_MS, STILL_MS, Watch
+from decklog.tmux.control import Control, Reply
+from tmux_server import needs_tmux, until
 
-pytestmark = pytest.mark.spec("R33")
-
-Roots = list[tuple[str, tuple[str, ...], tuple[str, ...]]]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Silent:
-    """Hints of a system that takes every watch and never says anything."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.next: list[hints.Hint] = []
-
-    def add(self, folder: str) -> bool:
-        return True
-
-    def drop(self, folder: str) -> None: ...
-
-    def read(self, timeout: float) -> list[hints.Hint]:
-        self.clock.now += timeout
-        found, self.next = self.next, []
-        return found
-
-    def wake(self) -> None: ...
-    def close(self) -> None: ...
+pytestmark = needs_tmux
 
 
 @pytest.fixture
-def roots(tmp_path: Path) -> Roots:
-    (tmp_path / "a" / "one" / "deep").mkdir(parents=True)
-    (tmp_path / "a" / "skipped").mkdir()
-    (tmp_path / "b").mkdir()
-    for name in ("a/x", "a/one/y", "a/one/deep/z", "a/skipped/no", "b/only", "b/not"):
-        (tmp_path / name).write_text("1\n")
-    (tmp_path / "a" / "link").symlink_to(tmp_path / "a" / "one")
-    (tmp_path / "a" / "broken").symlink_to(tmp_path / "nowhere")
-    return [
-        (str(tmp_path / "a"), (), ("skipped",)),
-        (str(tmp_path / "b"), ("only", "later"), ()),
-        (str(tmp_path / "absent"), (), ()),
-    ]
+def crew() -> Iterator[Crew]:
+    yield from crews()
 
 
-def same(watcher: Watcher) -> None:
-    files, mark = watcher.survey()
-    expected, expected_mark = sources.survey(watcher.roots)
-    assert [sorted(f) for f in files] == [sorted(f) for f in expected]
-    assert mark == expected_mark
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every command that goes over a lasting connection."""
+    found: list[str] = []
+    real = Control.ask
+
+    def ask(self: Control, commands: Sequence[Sequence[str]], deadline: float = 2) -> list[Reply]:
+        found.extend(c[0] for c in commands)
+        return real(self, commands, deadline)
+
+    monkeypatch.setattr(Control, "ask", ask)
+    return found
 
 
-def happenings(tmp_path: Path) -> Iterator[tuple[str, Callable[[], object]]]:
-    a = tmp_path / "a"
-    yield "grows", lambda: (a / "one" / "y").write_text("1\n2\n")
-    yield "new file", lambda: (a / "new").write_text("n")
-    yield "new folders", lambda: (a / "p" / "q").mkdir(parents=True)
-    yield "file in them", lambda: (a / "p" / "q" / "f").write_text("f")
-    yield "moved", lambda: (a / "x").rename(a / "p" / "x")
-    yield "replaced", lambda: ((a / "t").write_text("other"), (a / "t").rename(a / "new"))
-    yield "gone", (a / "one" / "deep" / "z").unlink
-    yield "folder moved", lambda: (a / "p").rename(a / "one" / "p")
-    yield "file in the moved folder", lambda: (a / "one" / "p" / "q" / "g").write_text("g")
-    yield "folder out", lambda: (a / "one").rename(tmp_path / "out")
-    yield "folder back", lambda: (tmp_path / "out").rename(a / "one")
-    yield "wanted at the root", lambda: (tmp_path / "b" / "later").write_text("l")
-    yield "not wanted", lambda: (tmp_path / "b" / "other").write_text("o")
-    yield "a root comes", lambda: (tmp_path / "absent" / "s").mkdir(parents=True)
-    yield "file in it", lambda: (tmp_path / "absent" / "s" / "f").write_text("f")
+def many(crew: Crew, count: int) -> None:
+    new = ["new-session", "-d", "-x", "80", "-y", "24", "--", "sleep", "9999"]
+    for _ in range(count // 50):
+        crew.room.tmux("many", *[w for _ in range(50) for w in (*new, ";")][:-1])
 
 
-def settle(watcher: Watcher, seconds: float) -> None:
-    """Take changes until what is known is what a survey finds."""
-    until = time.monotonic() + seconds
-    while watcher.fingerprint != sources.survey(watcher.roots)[1]:
-        assert time.monotonic() < until
-        watcher.wait(0.05)
+@pytest.mark.spec("D11", "D2", "DW4")
+def test_a_look_at_200_still_panes_asks_once(crew: Crew, asked: list[str]) -> None:
+    many(crew, 200)
+    with Watch(crew.boss) as watch:
+        first = watch.tick({})
+        assert (len(first.panes), first.changed) == (200, True)
+        who: Mapping = {place(p): "claude" for p in first.panes}  # type: ignore[type-arg]
+        until(lambda: watch.tick(who).said or not watch.tick(who).changed)
+        time.sleep(STILL_MS / 1000 + 1)
+        for _ in range(200 // MOST_SCREENS + 3):
+            watch.tick(who)
+        watch._sockets = crew.boss.clock() + 10 * SOCKETS_MS  # no look for further servers now
+        asked.clear()
+        still = watch.tick(who)
+        assert asked == ["list-panes"]
+        assert (still.changed, still.said, len(still.panes)) == (False, {}, 200)
 
 
-@pytest.mark.parametrize("make", [hints.Inotify, hints.Watchfiles])
-def test_what_the_system_tells(
-    roots: Roots, tmp_path: Path, make: Callable[[], hints.Hints]
-) -> None:
-    if make is hints.Watchfiles:
-        (tmp_path / "a" / "link").unlink()  # it tells of one name of a folder only
-    watcher = Watcher(roots, hints=make())
-    watcher.scan()
-    same(watcher)
-    for _, happen in happenings(tmp_path):
-        happen()
-        settle(watcher, 20)
-        same(watcher)
-    watcher.close()
+@pytest.mark.spec("D1", "DW6", "R92")
+def test_changes_are_seen(crew: Crew, asked: list[str]) -> None:
+    crew.fake(busy=1.5)
+    one, _ = crew.boss.create(Request("claude", name="one", cwd=str(crew.project)))
+    with Watch(crew.boss) as watch:
+        said: list[str] = []
+
+        def look() -> list[str]:
+            tick = watch.tick({(one.socket, one.server_pid, one.pane): "claude"})
+            said.extend(e.says for found in tick.said.values() for e in found if e.kind == "screen")
+            return said
+
+        until(lambda: "composer_empty" in look())
+        said.clear()
+        crew.room.tmux("decklog", "send-keys", "-t", one.pane, "work", "Enter")
+        until(lambda: "busy" in look())
+        until(lambda: look()[-1] == "composer_empty")
+        assert "capture-pane" in asked
+        crew.room.tmux("decklog", "kill-pane", "-t", one.pane)
+        events: list[str] = []
+
+        def happened() -> list[str]:
+            events.extend(e.happened for e in watch.tick({}).events)
+            time.sleep(0.05)
+            return events
+
+        until(lambda: happened() == ["lost"])
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["no hints", "silent hints"])
-def test_looking_in_turn_finds_all_that_was_not_told(
-    roots: Roots, tmp_path: Path, told: bool
-) -> None:
-    clock = Clock()
-    silent = Silent(clock)
-    watcher = Watcher(roots, hints=silent, clock=clock)
-    watcher.scan()
-    if not told:
-        watcher.untold.add(0)
-    for what, happen in happenings(tmp_path):
-        happen()
-        began = clock.now
-        while watcher.fingerprint != sources.survey(roots)[1]:
-            watcher.wait(TICK)
-            assert clock.now - began <= (600 if told else 16), what
-        same(watcher)
-
-
-def test_a_lost_hint_leads_to_a_look_at_everything(roots: Roots, tmp_path: Path) -> None:
-    clock = Clock()
-    silent = Silent(clock)
-    watcher = Watcher(roots, hints=silent, clock=clock)
-    watcher.scan()
-    for _, happen in happenings(tmp_path):
-        happen()
-    silent.next = [(None, "", False)]
-    changed = watcher.wait(0.1)
-    assert changed
-    same(watcher)
-
-
-def test_what_changed_is_said_once(roots: Roots, tmp_path: Path) -> None:
-    (tmp_path / "a" / "link").unlink()
-    watcher = Watcher(roots, hints=hints.Inotify())
-    watcher.scan()
-    y = tmp_path / "a" / "one" / "y"
-    y.write_text("longer\n")
-    changed = watcher.wait(5)
-    assert [sorted(f) for f in changed.files] == [[str(y)], [], []]
-    assert changed.gone == [{}, {}, {}]
-    y.unlink()
-    changed = watcher.wait(5)
-    assert changed.gone == [{str(y): "one/y"}, {}, {}]
-    assert not watcher.wait(0.01)
-    watcher.close()
-
-
-def test_a_thread_can_be_woken() -> None:
-    system = hints.Inotify()
-    watcher = Watcher([], hints=system)
-    system.wake()
-    began = time.monotonic()
-    system.read(30)
-    assert time.monotonic() - began < 10
-    watcher.close()
-
-
-def test_an_idle_minute_costs_little(tmp_path: Path) -> None:
-    """Ten thousand files: half a sweep of looks a minute, no folder listed, no byte read."""
-    for d in range(100):
-        folder = tmp_path / f"{d:03}"
-        folder.mkdir()
-        for f in range(100):
-            os.close(os.open(folder / f"{f:03}.jsonl", os.O_CREAT | os.O_WRONLY))
-    clock = Clock()
-    watcher = Watcher([(str(tmp_path), (), ())], hints=Silent(clock), clock=clock)
-    assert isinstance(watcher.scan(), Changed)
-    listed, stats = watcher.counts.listed, watcher.counts.stats
-    until = clock.now + 60
-    while clock.now < until:
-        assert not watcher.wait(1.0)
-    assert watcher.counts.listed == listed
-    assert watcher.counts.stats - stats < 10_100 / 2 + 200
+@pytest.mark.spec("D13", "R79")
+def test_a_server_that_ends_while_it_is_watched(crew: Crew) -> None:
+    one, _ = crew.boss.create(Request("claude", name="one", cwd=str(crew.project)))
+    with Watch(crew.boss) as watch:
+        where = (one.socket, one.server_pid, one.pane)
+        watch.tick({where: "claude"})
+        assert crew.boss.server(one.socket).connected
+        crew.room.tmux("decklog", "kill-server")
+        until(lambda: not watch.tick({where: "claude"}).panes)
+        two, _ = crew.boss.create(Request("claude", name="two", cwd=str(crew.project)))
+        until(lambda: [p.ours for p in watch.tick({}).panes] == [two.id])

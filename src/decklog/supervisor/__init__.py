@@ -26,7 +26,7 @@ from decklog.registry import Registry
 from decklog.supervisor.delivery import READY, Sending, Witness, checked
 from decklog.supervisor.ending import GRACE, Ended, end
 from decklog.supervisor.reconcile import TWICE_MS, Answer, Sighting, reconcile
-from decklog.supervisor.sight import Occupant, Sight, join, place
+from decklog.supervisor.sight import Occupant, Place, Sight, join, place
 from decklog.supervisor.starting import Plan, Request, Starting
 
 __all__ = ["Delivery", "Ended", "Occupant", "Plan", "Row", "Sight", "Supervisor"]
@@ -79,6 +79,7 @@ class Supervisor:
         self.troubles: dict[str, str] = {}
         """Servers that did not answer last time, by socket, and what they said instead."""
         self._missed: dict[str, int] = {}
+        self._sockets: dict[str, None] = {}
         self._asleep: dict[str, int] = {}
         """Servers that hang, and until when they are left alone."""
         self.starting = Starting(self)
@@ -91,12 +92,17 @@ class Supervisor:
             self.servers[socket] = tmux.Server(socket, self.env)
         return self.servers[socket]
 
-    def sighting(self) -> Sighting:
-        """Ask all servers there are, and those that supervised panes are on, side by side."""
-        sockets = dict.fromkeys(s.socket for s in tmux.servers(self.env))
-        for one in self.registry.panes().values():
-            if one.standing in ("live", "lost"):
-                sockets[one.socket] = None
+    def sighting(self, *, known: bool = False) -> Sighting:
+        """Ask all servers there are, and those that supervised panes are on, side by side.
+
+        With ``known`` only those that were asked before.
+        """
+        if not known or not self._sockets:
+            self._sockets = dict.fromkeys(s.socket for s in tmux.servers(self.env))
+            for one in self.registry.panes().values():
+                if one.standing in ("live", "lost"):
+                    self._sockets[one.socket] = None
+        sockets = self._sockets
         at = self.clock()
         awake = [s for s in sockets if self._asleep.get(s, 0) <= at]
         answers: dict[str, tuple[Answer, tuple[Pane, ...]]] = {}
@@ -131,7 +137,7 @@ class Supervisor:
         """
         seen = self.sighting()
         self.settle(seen)
-        if self._missed:
+        if self.missing:
             time.sleep(TWICE_MS / 1000)
             seen = self.sighting()
             self.settle(seen)
@@ -147,6 +153,11 @@ class Supervisor:
         # a pane of ours that nobody wrote down: its maker ended in between
         unknown = [p for p in seen.panes if p.ours and p.ours not in known]
         return events + [self._write("found", _found(p, seen.at)) for p in unknown]
+
+    @property
+    def missing(self) -> bool:
+        """Whether some pane was not seen and has to be looked for a second time."""
+        return bool(self._missed)
 
     def _write(self, happened: Happened, one: Supervised, **more: object) -> PaneEvent:
         return self.registry.add(happened, one, self.clock(), **more)  # type: ignore[arg-type]
@@ -179,9 +190,9 @@ class Supervisor:
                 rows.append(Row(None, there))
         return rows
 
-    def capture(self, panes: Sequence[Pane]) -> dict[tuple[str, int, str], str]:
+    def capture(self, panes: Sequence[Pane]) -> dict[Place, str]:
         """The screens of these panes, in one call for each server; what fails is left out."""
-        found: dict[tuple[str, int, str], str] = {}
+        found: dict[Place, str] = {}
         for socket in {p.socket for p in panes}:
             there = [p for p in panes if p.socket == socket]
             with suppress(TmuxError):
@@ -190,8 +201,8 @@ class Supervisor:
         return found
 
     def occupants(
-        self, panes: Sequence[Pane], shown: Mapping[tuple[str, int, str], str] | None = None
-    ) -> dict[tuple[str, int, str], Occupant]:
+        self, panes: Sequence[Pane], shown: Mapping[Place, str] | None = None
+    ) -> dict[Place, Occupant]:
         """Who is in these panes; what their screens say is asked first, where there is an agent."""
         who = join(panes, self.sight({}))
         texts = shown or self.capture([p for p in panes if place(p) in who])

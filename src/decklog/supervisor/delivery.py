@@ -205,7 +205,7 @@ class Sending:
     def _composed(self, busy: bool) -> Delivery:
         assert self.screen is not None
         size = len(self._text)
-        end = time.monotonic() + SHOWN + size / 50_000
+        end = time.monotonic() + SHOWN + size / 20_000
         while True:
             shown, _ = self._look()
             held = screens.holds(self.screen, shown, self._text)

@@ -29,12 +29,16 @@ Sight: TypeAlias = Callable[[Mapping[int, Sequence[Evidence]]], Seen]
 root process."""
 
 
-def place(pane: Pane) -> tuple[str, int, str]:
+Place: TypeAlias = tuple[str, int, str]
+"""Socket, server pid, pane id."""
+
+
+def place(pane: Pane) -> Place:
     """What a pane is told by among all panes of all servers."""
     return pane.socket, pane.server_pid, pane.id
 
 
-def join(panes: Iterable[Pane], seen: Iterable[Occupant]) -> dict[tuple[str, int, str], Occupant]:
+def join(panes: Iterable[Pane], seen: Iterable[Occupant]) -> dict[Place, Occupant]:
     """Panes with the agent in each: that whose tree holds the process of the pane, or that runs on
     its terminal. Of several the one that a person talks to, the oldest."""
     ranked = sorted(
