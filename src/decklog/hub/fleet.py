@@ -35,6 +35,7 @@ from decklog.state import observed, replay
 
 if TYPE_CHECKING:
     from decklog.hub import Decklog
+    from decklog.supervisor.sight import Occupant
 
 RECENT = 200
 """Latest sessions that are looked through for one that an agent was asked to go on with."""
@@ -74,6 +75,7 @@ class Fleet:
         self._stated = collect.Stated([], {})
         self._transcripts: dict[str, collect.Transcript] = {}
         self._synced = 0.0
+        self._running: list[Running] = []
         self._spool = hooks.Spool(deck.config.data_dir)
         self._notes: list[hooks.Note] = []
         """What hooks noted of processes that still run."""
@@ -142,13 +144,10 @@ class Fleet:
 
     # -- what they do ----------------------------------------------------------------------------
 
-    def running(
-        self, *, panes: Sequence[Pane] = (), seen: Mapping[str, Iterable[Evidence]] | None = None
-    ) -> list[Running]:
-        """Every running agent with its session, state, thought and pane.
+    def running(self, *, panes: Sequence[Pane] = ()) -> list[Running]:
+        """Every running agent with its session, state, thought, and the one of ``panes`` it is in.
 
-        ``panes`` are those that agents may be in, ``seen`` evidence from elsewhere (screens,
-        titles) by pane id.
+        Nobody's screen is looked at: see `tell`, and `rows` which does it.
         """
         now = _now()
         found = self.matches()
@@ -162,23 +161,41 @@ class Fleet:
         ]
         self._states = {w: s for w, s in self._states.items() if w in trees}
         self._forget(found)
-        every = []
+        self._running = []
         for m in found.matches:
             tree = trees[m.root]
             if tree.role == "service" and not m.session and not m.also:
                 continue
-            pane = _pane(tree, panes)
             session = sessions.get(m.session)
             evidence, thought = self._heard(m, session)
-            more = [*(seen or {}).get(pane.id if pane else "", ())]
-            state = self._reduced(tree, m, [*evidence, *more], now)
-            if thought is not None:
-                thought = thoughts.settle(thought, state, now=now, agent=tree.agent)
+            state = self._reduced(tree, m, evidence, now)
             one = Running(
-                process=tree, match=m, state=state, thought=thought, pane=pane, session=session
+                process=tree, match=m, state=state, pane=_pane(tree, panes), session=session
             )
-            every.append(one)
-        return every
+            self._running.append(_with_thought(one, thought, now))
+        return self._running
+
+    def tell(self, said: Mapping[int, Sequence[Evidence]]) -> list[Running]:
+        """The agents of the last look, with what else is known of their states (what screens
+        show), by the pid of the root process."""
+        now = _now()
+        for n, one in enumerate(self._running):
+            who = one.match.root
+            if who.pid not in said:
+                continue
+            state, changes = replay(said[who.pid], self._states[who])
+            self._states[who] = state
+            self.transitions += [(who, c) for c in changes]
+            one = msgspec.structs.replace(one, state=state)
+            self._running[n] = _with_thought(one, one.thought, now)
+        return self._running
+
+    def sight(self, said: Mapping[int, Sequence[Evidence]]) -> list[Occupant]:
+        """Who runs, as `decklog.supervisor` asks for it."""
+        from decklog.supervisor.sight import Occupant
+
+        found = self.tell(said) if said and self._running else self.running()
+        return [Occupant(r.process, r.match, r.state) for r in found]
 
     def _sessions(self, found: matching.Matches) -> dict[str, Session]:
         ids = sorted({m.session for m in found.matches if m.session})
@@ -283,7 +300,32 @@ class Fleet:
         """
         if panes is None:
             panes = self._panes()
-        return [_row(r) for r in self.running(panes=panes)]
+        found = self.running(panes=panes)
+        shown = self._screens(found) if panes else {}
+        return [_row(r) for r in (self.tell(shown) if shown else found)]
+
+    def _screens(self, found: Iterable[Running]) -> dict[int, Sequence[Evidence]]:
+        """What the screens of those agents say that do not state their state themselves."""
+        from decklog import screen, tmux
+        from decklog.errors import TmuxError
+
+        by_server: dict[str, list[tuple[Running, Pane]]] = {}
+        for r in found:
+            if r.pane is not None and r.state.source not in ("status_file", "protocol"):
+                by_server.setdefault(r.pane.socket, []).append((r, r.pane))
+        said: dict[int, Sequence[Evidence]] = {}
+        for socket, some in by_server.items():
+            try:
+                texts = tmux.Server(socket, self.env).capture([p.id for _, p in some])
+            except TmuxError:
+                continue
+            now = _now()
+            for r, pane in some:
+                rules = self.agents[r.match.agent].screen
+                if rules is not None and pane.id in texts:
+                    looked = screen.look(rules, texts[pane.id], pane.title, now, pane.id)
+                    said[r.match.pid] = looked
+        return said
 
     def _panes(self) -> Sequence[Pane]:
         if not self.trees and not self.processes():
@@ -312,6 +354,13 @@ def _not_before(e: Evidence, began: int) -> Evidence:
     if e.at is not None and began - matching.DRIFT <= e.at < began:
         return msgspec.structs.replace(e, at=began)
     return e
+
+
+def _with_thought(one: Running, thought: Thought | None, now: int) -> Running:
+    if thought is None:
+        return one
+    settled = thoughts.settle(thought, one.state, now=now, agent=one.match.agent)
+    return msgspec.structs.replace(one, thought=settled)
 
 
 def _pane(tree: AgentProcess, panes: Iterable[Pane]) -> Pane | None:
