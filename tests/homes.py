@@ -298,7 +298,7 @@ class Synced:
         return self.deck.sync()
 
     def dump(self) -> list[str]:
-        return list(self.store.dump())
+        return list(self.store.dump(text=True))
 
     def sessions(self) -> dict[str, dict[str, Any]]:
         return {s["id"]: s for s in self.store.sessions({})}

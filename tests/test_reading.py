@@ -47,7 +47,7 @@ class Taker(Projection):
         self.counts["events"] += len(events)
         self.taken += events
 
-    def reached(self, mark: Mark) -> None:
+    def reached(self, mark: Mark, facts: Any) -> None:
         self.marks.append(mark)
 
 
@@ -96,7 +96,7 @@ def test_each_projection_takes_what_lies_past_its_own_cursor(path: Path) -> None
             taker = Taker()
             made = read(task(path, rows=rows, others=(("taker", other),), **resumed), taker)
             assert taker.taken == [e for e in whole.taken if e.ref.offset >= other]
-            assert taker.marks[-1] == whole.marks[-1]
+            assert _place(taker.marks[-1]) == _place(whole.marks[-1])
             alone = read(task(path, **{**resumed, **_at(cursors, rows)}, rows=rows))
             assert _rows(made.batches) == _rows(alone.batches)
 
@@ -106,6 +106,11 @@ def _at(cursors: list[Mark], offset: int) -> dict[str, Any]:
     return {f: getattr(mark, f) for f in ("offset", "line", "check", "state", "version")}
 
 
+def _place(mark: Mark) -> Mark:
+    """Without the state, of which the same may be written in several ways."""
+    return mark._replace(state=b"")
+
+
 def _rows(batches: list[Batch]) -> list[Any]:
     """What the batches add up to, however they are cut."""
     fields = ("usage", "calls", "results", "touched", "prompts", "findings")
@@ -113,7 +118,7 @@ def _rows(batches: list[Batch]) -> list[Any]:
     return [
         events,
         batches[-1].parts,
-        batches[-1][1:7],
+        batches[-1][1:5],
         *([tuple(r) for b in batches for r in getattr(b, f)] for f in fields),
     ]
 

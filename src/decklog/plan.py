@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from decklog import agents, sources
 from decklog.agents import Agent
 from decklog.errors import StoreError
-from decklog.reading import TRY_AGAIN, Task, companions, stat_of
+from decklog.reading import NOT_WANTED, TRY_AGAIN, Task, companions, stat_of
 from decklog.sources import Seen
 from decklog.store import REWRITTEN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from decklog.sources import File
     from decklog.store import SourceRow
     from decklog.store.sqlite import SqliteStore
+
+    Behind = Callable[[Mapping[str, SourceRow]], dict[str, int]]
+    """Of all known sources those that are behind, and the bytes to be read for them."""
 
 
 class Plan:
     """Compares what is on disk with what the store knows, and says what is to be read."""
 
-    def __init__(self, store: SqliteStore, news: News | None = None) -> None:
-        """A plan of all there is, or, with ``news``, only of what these may concern."""
+    def __init__(
+        self, store: SqliteStore, news: News | None = None, behind: Behind | None = None
+    ) -> None:
+        """A plan of all there is, or, with ``news``, only of what these may concern. ``behind``
+        tells which sources another projection has yet to read, though no rows are new."""
         self.store = store
         self.news = news
         self.known = store.known() if news is None else news.known(store)
         self.beside = frozenset(() if news is None else news.beside(self.known))
+        self.behind = behind(self.known) if behind else {}
         files = [(uri, r) for uri, r in self.known.items() if r[6] and REWRITTEN not in uri]
         files.sort(key=lambda f: -f[1][11])  # the inode of one that is gone may serve again
         self.by_inode = {(r[5], r[6]): uri for uri, r in files}
@@ -60,6 +69,8 @@ class Plan:
                 if row[2] not in ("other", "companion"):
                     inodes.add(file[4:6])
                     self.present += 1
+                    if file[0] in self.behind:
+                        self._catch_up(name, file[0], row)
                 continue
             if a is None:
                 a = agents.get(name)
@@ -94,7 +105,8 @@ class Plan:
             self._folder(a, path, documents)
 
     def finish(self) -> list[Task]:
-        """The tasks, largest first. Sources that are not on disk any more are marked gone."""
+        """The tasks, in the order of their last change. Sources that are not on disk any more are
+        marked gone."""
         for name, changed in self.companions.items():
             self._renew(agents.get(name), {seen.path for seen in changed})
         lost, back = [], []
@@ -108,12 +120,11 @@ class Plan:
             self.store.mark_gone(lost, True)
         if back:
             self.store.mark_gone(back, False)
-        wanted = self.wanted.values()
+        wanted = _dealt(self.wanted.values())
         ids = self.store.reserve_all((t.agent, t.uri, t.kind) for t in wanted) if wanted else []
         for name, changed in self.companions.items():
             self.store.met_companions(name, ((s.path, _stat(s)) for s in changed))
-        tasks = [t._replace(source=i) for t, i in zip(wanted, ids, strict=True)]
-        return sorted(tasks, key=lambda t: -t.weight)
+        return [t._replace(source=i) for t, i in zip(wanted, ids, strict=True)]
 
     def _renew(self, a: Agent, changed: set[str]) -> None:
         """Want the sources read anew of which a changed companion says something else now."""
@@ -168,6 +179,8 @@ class Plan:
         if row is None:
             row = self._moved(seen, stat, kind)
         if row is not None and row[3:7] == stat:
+            if seen.path in self.behind:
+                self._catch_up(a.name, seen.path, row)
             return
         if row is None or not _grows(seen.path, kind):
             if row is not None and row[7]:
@@ -229,6 +242,14 @@ class Plan:
         self.wanted[uri] = Task(a.name, 0, uri, kind, stat, offset, line, check, state, version,
                                 document, parts, offset)  # fmt: skip
 
+    def _catch_up(
+        self, agent: str, uri: str, row: SourceRow, document: str = "", parts: tuple[str, ...] = ()
+    ) -> None:
+        """Want a source of which the rows are there already."""
+        state = self.store.state(row[0]) if row[7] else b""
+        self.wanted[uri] = Task(agent, 0, uri, row[2], row[3:7], *row[7:10], state, row[10],
+                                document, parts, NOT_WANTED)  # fmt: skip
+
     def _documents(self, a: Agent, base: str, kind: str, versions: Mapping[str, Any]) -> None:
         """Documents of a database or folder: those whose version changed are read again."""
         for document, (version, stat, parts) in versions.items():
@@ -236,6 +257,8 @@ class Plan:
             self.met.add(uri)
             row = self.known.get(uri)
             if row is not None and row[10] == version:
+                if uri in self.behind:
+                    self._catch_up(a.name, uri, row, document, parts)
                 continue
             if row is not None:
                 self.store.forget(row[0])
@@ -251,6 +274,8 @@ class Plan:
         # A document without version was to be read when the sync before this one was stopped.
         if row is not None and row[3:7] == stat and all(r[10] for r in documents.values()):
             self.met |= documents.keys()
+            for uri in documents.keys() & self.behind:
+                self._catch_up(a.name, uri, documents[uri], uri.rpartition("#")[2])
             return
         from decklog import databases
 
@@ -318,6 +343,19 @@ def _again(file: File) -> Seen | None:
         if isinstance(error, FileNotFoundError):
             return None
         return Seen(file[0], file[1], *sources.hidden(error))
+
+
+def _dealt(wanted: Iterable[Task]) -> list[Task]:
+    """Tasks in an order in which every second one makes half of the work (so what is divided by
+    the number of a source is divided well), and else the one that changed last comes last."""
+    tasks = sorted(wanted, key=lambda t: (t.stat[1], t.uri))
+    ahead = 0
+    for i in range(1, len(tasks), 2):
+        first, second = tasks[i - 1], tasks[i]
+        if (first.weight > second.weight) == (ahead > 0):
+            tasks[i - 1], tasks[i] = second, first
+        ahead += tasks[i - 1].weight - tasks[i].weight
+    return tasks
 
 
 def _stat(seen: Seen) -> tuple[int, int, int, int]:

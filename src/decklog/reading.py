@@ -8,13 +8,13 @@ does all, where one is behind it catches up alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from decklog import agents, pricing, sources
 from decklog.agents import Agent, Reader
 from decklog.errors import DecklogError, SourceError
-from decklog.model import Cursor, Event, Ref, Source
+from decklog.model import Cursor, Event, Facts, Ref, Source
 from decklog.store.rows import Batch, Rows
 
 ROWS_PER_BATCH = 4_000
@@ -112,8 +112,9 @@ class Projection:
     def events(self, events: Sequence[Event]) -> None:
         """Events of one record at or past the ``start``, in order."""
 
-    def reached(self, mark: Mark) -> None:
-        """All up to there has been given: the place to commit, now or later."""
+    def reached(self, mark: Mark, facts: Mapping[str, Facts]) -> None:
+        """All up to there has been given: the place to commit, now or later. ``facts`` is what the
+        reader has learnt so far of each session, by native id."""
 
     def close(self) -> None:
         """Write what is not written yet."""
@@ -236,7 +237,7 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterato
             mark = Mark(stat, end, line, check, reader.state(), version)
             for p, start in fed:
                 if end > start:
-                    p.reached(mark)
+                    p.reached(mark, reader.facts)
         if not wanted:
             yield Step(task.source, end, line)
         elif len(rows) >= ROWS_PER_BATCH:
@@ -244,7 +245,7 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterato
     mark = Mark(task.stat, end, line, check, reader.state(), version)
     for p, start in fed:
         if end >= start:
-            p.reached(mark)
+            p.reached(mark, reader.facts)
     if wanted and end >= task.rows:
         yield rows.batch(*mark)
 
@@ -312,7 +313,7 @@ def _document(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iter
     size = len(data) if data is not None else task.stat[0]
     mark = Mark(task.stat, size if task.kind == "json" else 1, 0, b"", b"", version)
     for p, _ in fed:
-        p.reached(mark)
+        p.reached(mark, reader.facts)
     if task.rows != NOT_WANTED:
         yield rows.batch(*mark._replace(state=prints))._replace(prints=prints)
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from decklog import agents, pricing, reading, sources
+from decklog import agents, indexing, pricing, reading, sources
+from decklog.errors import StoreError
 from decklog.model import Usage
 from decklog.plan import News, Plan
-from decklog.reading import ROWS_PER_BATCH, Step, Task, Told
+from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Projection, Step, Task, Told
 from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
+from decklog.store.text import SHARDS
 
 if TYPE_CHECKING:
     from decklog.sources import File
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 BATCHES_PER_COMMIT = 24
 FORK_BYTES = 24 << 20
 """Below this much to read one process does it all."""
+INLINE_BYTES = 32 << 20
+"""So much text is indexed by whatever command comes along; more waits for a sync or search."""
+TEXT_PENDING = "text_pending"
+"""Key of how many bytes of sources the text index lacks, about; "0" only when it lacks nothing."""
 
 
 class Report(NamedTuple):
@@ -37,6 +44,12 @@ class Report(NamedTuple):
     """Sessions whose rows were renewed."""
     problems: int
     """Sources that could not be read, or only in part."""
+    documents: int = 0
+    """Texts that were indexed."""
+    shortened: int = 0
+    """Of these those of which only the beginning was."""
+    text_pending: int = 0
+    """Bytes of sources that the text index lacks still, about."""
 
 
 class Lookout(NamedTuple):
@@ -77,13 +90,16 @@ def run(
     jobs: int = 0,
     progress: Callable[[int, int], None] | None = None,
     wait: float = 30.0,
+    complete: bool = True,
 ) -> Report:
     """Bring the store up to date with every source below the roots.
 
     ``seen`` is a survey of those roots, when one was made just before, and the `Store.version`
     before that: what another process has written since is newer than what was seen. ``day`` gives
     the calendar day of a moment in zone ``tz``. ``progress`` is told (bytes done, bytes in all).
-    Raises StoreBusy when another process keeps writing for ``wait`` seconds.
+    The text index is brought up to date too, where it is not ``complete`` only if that is little.
+    Raises StoreBusy when another process keeps writing for ``wait`` seconds, and StoreError, after
+    all rows are in, when the text index could not be written.
     """
     with store.writing(wait):
         store.db.pragma("wal_autocheckpoint", 4_000)
@@ -98,14 +114,14 @@ def run(
             files, mark = sources.survey(r[1:] for r in look.roots)
         else:
             files, mark, _ = seen
-        plan = Plan(store)
-        for (name, path, _, _), found in zip(look.roots, files, strict=True):
-            plan.root(name, path, found)
-        tasks = plan.finish()
-        read, size, lines = _read_all(store, tasks, day, jobs, progress)
+        plan, work = _plan(store, look, files, None, complete)
+        _read_all(store, work, day, jobs, progress)
         sessions = store.link()
-        problems = _finish(store, mark)
-    return Report(plan.present, read, size, lines, sessions, problems)
+        problems = _finish(store, mark, work)
+    if work.failed:
+        raise StoreError(work.failed[0], hint=work.failed[1])
+    return Report(plan.present, len(work.tasks), work.bytes, work.lines, sessions, problems,
+                  work.counts["documents"], work.counts["shortened"], work.pending)  # fmt: skip
 
 
 class Round(NamedTuple):
@@ -131,13 +147,10 @@ def some(
     """
     with store.writing(wait):
         store.db.pragma("wal_autocheckpoint", 4_000)
-        plan = Plan(store, news)
-        for (name, path, _, _), found in zip(look.roots, news.files, strict=True):
-            if found:
-                plan.root(name, path, found)
-        tasks = plan.finish()
-        _read_all(store, tasks, day, 1, None)
-        return Round(tasks, store.untried(t.source for t in tasks))
+        _, work = _plan(store, look, news.files, news, False)
+        _read_all(store, work, day, 1, None)
+        store.put_all({TEXT_PENDING: str(work.pending)})
+        return Round(work.tasks, store.untried(t.source for t in work.tasks))
 
 
 def settle(store: SqliteStore, mark: str, wait: float = 30.0) -> int:
@@ -148,12 +161,70 @@ def settle(store: SqliteStore, mark: str, wait: float = 30.0) -> int:
     return sessions
 
 
-def _finish(store: SqliteStore, mark: str) -> int:
+def _finish(store: SqliteStore, mark: str, work: _Work | None = None) -> int:
     problems = store.partial()
     store.put_all({
         "fingerprint": mark, "problems": str(problems), "retry": str(int(store.unfinished())),
+        **({TEXT_PENDING: str(work.pending)} if work else {}),
     })  # fmt: skip
     return problems
+
+
+class _Work:
+    """What is to be read, and what the reading came to."""
+
+    def __init__(self, tasks: list[Task], text: bool, pending: int, before: int) -> None:
+        self.tasks = tasks
+        self.text = text
+        """Whether the texts of the sources are indexed too."""
+        self._pending, self._before = pending, before
+        self.bytes = self.lines = 0
+        self.counts: Counter[str] = Counter()
+        """Work of the other projections."""
+        self.failed: tuple[str, str] | None = None
+        """Message and hint of what kept one of them from going on."""
+
+    def tell(self, told: Told) -> None:
+        self.counts.update(told.counts)
+        if told.failed[0]:
+            self.failed = told.failed
+
+    @property
+    def pending(self) -> int:
+        """Bytes of sources that the text index lacks, about."""
+        done = self.text and not self.failed and not self.counts["unfinished"]
+        return self._before if done else self._pending
+
+
+def _plan(
+    store: SqliteStore,
+    look: Lookout,
+    files: list[list[File]],
+    news: News | None,
+    complete: bool,
+) -> tuple[Plan, _Work]:
+    """What to read, for rows and for texts. All that the text index lacks is looked for when it
+    is to be ``complete``, or lacks little."""
+    pending = store.get(TEXT_PENDING)
+    left = int(pending or 0)
+    look_back = pending != "0" and news is None and (complete or left <= INLINE_BYTES)
+    with indexing.Lacking(store.folder, store.identity()) as lacking:
+        plan = Plan(store, news, lacking.behind if look_back else None)
+        for (name, path, _, _), found in zip(look.roots, files, strict=True):
+            if found or news is None:
+                plan.root(name, path, found)
+        tasks = plan.finish()
+        before = 0 if look_back else left
+        left = sum(plan.behind.values()) if look_back else left
+        left += sum(t.weight for t in tasks if t.rows != NOT_WANTED)
+        text = complete or left <= INLINE_BYTES
+        if tasks:  # a sync that is stopped leaves texts behind
+            store.put(TEXT_PENDING, str(max(1, left)))
+        if text:
+            tasks = [lacking.aimed(t) for t in tasks]
+        else:
+            tasks = [t for t in tasks if t.rows != NOT_WANTED]
+    return plan, _Work(tasks, text, left, before)
 
 
 def _price(provider: str, model: str, at: int | None, *tokens: int) -> int | None:
@@ -162,30 +233,38 @@ def _price(provider: str, model: str, at: int | None, *tokens: int) -> int | Non
 
 def _read_all(
     store: SqliteStore,
-    tasks: list[Task],
+    work: _Work,
     day: Callable[[int], str],
     jobs: int,
     progress: Callable[[int, int], None] | None,
-) -> tuple[int, int, int]:
-    """Read the tasks and write what they give; (sources, bytes, lines)."""
+) -> None:
+    """Read the tasks and write what they give."""
+    tasks = work.tasks
     total = sum(t.weight for t in tasks)
     jobs = jobs or min(4, os.cpu_count() or 1)
+    identity = store.identity()
+
+    def projections(share: int = 0) -> list[Projection]:
+        return [indexing.Texts(store.folder, identity)] if work.text else []
+
     stream: Iterator[Batch | Step | Told]
     if jobs > 1 and total > FORK_BYTES and len(tasks) > 1 and sys.platform != "win32":
         from decklog import workers
 
-        stream = workers.parallel(tasks, day, jobs, lambda share: ())
+        # each shard of the index has one process that writes to it
+        stream = workers.parallel(tasks, day, SHARDS if work.text else jobs, projections)
     else:
-        stream = reading.read(tasks, day, ())
+        stream = reading.read(tasks, day, projections())
     started = {t.source: (t.offset, t.line) for t in tasks}
     group: list[Batch] = []
-    pending = size = lines = 0
+    pending = 0
     for b in stream:
         if isinstance(b, Told):
+            work.tell(b)
             continue
         offset, line = started[b.source]
-        size += max(0, b.offset - offset)
-        lines += b.line - line
+        work.bytes += max(0, b.offset - offset)
+        work.lines += b.line - line
         started[b.source] = (b.offset, b.line)
         if isinstance(b, Batch):
             group.append(b)
@@ -196,9 +275,8 @@ def _read_all(
         elif isinstance(b, Batch):
             continue
         if progress:
-            progress(size, total)
+            progress(work.bytes, total)
     if group:
         store.apply(group)
     if progress and total:
         progress(total, total)
-    return len(tasks), size, lines

@@ -20,15 +20,16 @@ _HEAD = struct.Struct("<Q")
 
 
 def shares(tasks: Sequence[Task], n: int) -> list[list[Task]]:
-    """Tasks (largest first) dealt out so that each share weighs about the same; those that have
-    to be in a certain share are."""
-    piles: list[list[Task]] = [[] for _ in range(n)]
+    """Tasks dealt out so that each share weighs about the same, in their order; those that have to
+    be in a certain share are."""
+    piles: list[list[int]] = [[] for _ in range(n)]
     weights = [0] * n
-    for task in tasks:
-        i = task.share if task.share >= 0 else weights.index(min(weights))
-        piles[i].append(task)
-        weights[i] += task.weight + 20_000  # opening a small file costs about so many bytes
-    return piles
+    for i in sorted(range(len(tasks)), key=lambda i: -tasks[i].weight):
+        task = tasks[i]
+        share = task.share if task.share >= 0 else weights.index(min(weights))
+        piles[share].append(i)
+        weights[share] += task.weight + 20_000  # opening a small file costs about so many bytes
+    return [[tasks[i] for i in sorted(pile)] for pile in piles]
 
 
 def parallel(

@@ -142,7 +142,7 @@ def gate_second_sync(home: Home) -> None:
     assert done.opened == []
     assert done.read == 0
     assert done.written == 0
-    assert done.result == [2 * SESSIONS + 1, 0, 0, 0, 0, 0]  # sources, and nothing else
+    assert done.result == [2 * SESSIONS + 1, *[0] * 8]  # sources, and nothing else
 
 
 @pytest.mark.spec("X6", "AW12")
@@ -238,6 +238,7 @@ def gate_append(small: Home, large: Home) -> None:
         work = measure(home, sync)
         assert set(work.opened) == {str(home.folder / home.claude[1].path)}
         assert work.result[1:5] == [1, size, 1, 1]  # sources read, bytes, lines, sessions renewed
+        assert work.result[6] == 1  # text indexed
         # the record, and twice what identifies the place before it
         assert size <= work.read <= size + 2 * sources.CHECK
         done.append(work)
@@ -341,7 +342,10 @@ def test_a_store_built_anew_is_the_same_row_for_row(tmp_path: Path) -> None:
         assert report.lines == home.lines
         assert deck.deck.unchanged()
     left = {p.name for p in home.own.iterdir()}
-    assert left <= {"decklog.db", "decklog.db-shm", "decklog.db-wal", "write.lock"}
+    databases = ("decklog.db", "text-0.db", "text-1.db")
+    assert left <= {f"{name}{end}" for name in databases for end in ("", "-shm", "-wal")} | {
+        "write.lock"
+    }
 
 
 def test_a_row_that_only_history_explains_is_caught(tmp_path: Path) -> None:

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 def dump(*, sample: bool, **values: Any) -> int:
     """Print the canonical text of the store, for comparing two stores."""
     with decks.open_deck(sample, no_sync=values["no_sync"]) as deck:
-        for line in deck.dump():
+        for line in deck.dump(bool(values["text"])):
             output.write(line)
     return 0

@@ -137,6 +137,8 @@ class Decklog(Numbers, Health, Following):
         looked: tuple[Any, Any, bool],
         progress: Callable[[int, int], None] | None,
         wait: float,
+        *,
+        complete: bool = True,
     ) -> Report:
         from decklog import agents, sync
 
@@ -156,6 +158,7 @@ class Decklog(Numbers, Health, Following):
             jobs=self.config.jobs,
             progress=progress,
             wait=wait,
+            complete=complete,
         )
         if roots is None:
             remember(self.store, self.config, look)
@@ -173,15 +176,16 @@ class Decklog(Numbers, Health, Following):
         if not looked[2]:
             return ""
         try:
-            self._run(looked, progress, 2.0)
+            self._run(looked, progress, 2.0, complete=False)
         except StoreBusy:
             return "another decklog is reading transcripts; the newest may be missing"
         return ""
 
     def sync_if_news(self, progress: Callable[[int, int], None] | None = None) -> Report | None:
-        """`sync`, or None when nothing on disk changed."""
+        """`sync`, or None when nothing on disk changed and all texts are indexed."""
         looked = self._look()
-        return self._run(looked, progress, 30.0) if looked[2] else None
+        news = looked[2] or self.store.get("text_pending") != "0"
+        return self._run(looked, progress, 30.0) if news else None
 
     @property
     def conversations(self) -> Conversations:

@@ -116,7 +116,7 @@ class Health:
             {**nothing, "agent": name, "broken": reason} for name, reason in agents.broken.items()
         ]
 
-    def dump(self) -> Iterator[str]:
-        """The canonical text of the store, one row a line."""
-        lines: Iterator[str] = self.store.dump()
+    def dump(self, text: bool = False) -> Iterator[str]:
+        """The canonical text of the store, one row a line; with ``text`` of the text index too."""
+        lines: Iterator[str] = self.store.dump(text)
         return lines

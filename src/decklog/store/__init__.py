@@ -70,6 +70,9 @@ if TYPE_CHECKING:
         def link(self) -> int:
             """Resolve copies and renew sessions and sums of what changed; how many sessions."""
 
+        def identity(self) -> str:
+            """Of this filling of the store: what is kept beside it belongs to no other."""
+
         # -- meta --------------------------------------------------------------------------
         def get(self, key: str) -> str | None: ...
         def put(self, key: str, value: str) -> None: ...
@@ -93,8 +96,9 @@ if TYPE_CHECKING:
             """How many sources could not be read whole."""
 
         def findings(self) -> Iterator[dict[str, Any]]: ...
-        def dump(self) -> Iterator[str]:
-            """The canonical text of everything the store holds, one row a line, ids left out."""
+        def dump(self, text: bool = ...) -> Iterator[str]:
+            """The canonical text of everything the store holds, one row a line, ids left out;
+            with ``text`` that of the text index as well, which takes its time."""
 
         def close(self) -> None: ...
 

@@ -6,6 +6,9 @@ noticeable part of a warm command.
 
 from __future__ import annotations
 
+import os
+import time
+
 import apsw
 
 from decklog.errors import StoreBusy, StoreCorrupt, StoreError
@@ -42,6 +45,14 @@ def failure(path: str, error: apsw.Error) -> Exception:
             f"{path}: {error}", hint="check space and permissions, or set DECKLOG_HOME; then sync"
         )
     return error
+
+
+def set_aside(path: str) -> None:
+    """Move a damaged database out of the way; nothing is deleted."""
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(path + suffix):
+            os.replace(path + suffix, f"{path}{suffix}.corrupt-{stamp}")
 
 
 class Transaction:

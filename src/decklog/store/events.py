@@ -7,9 +7,14 @@ Sequence numbers run without gaps from the first.
 
 from __future__ import annotations
 
+import zlib
 from array import array
-from collections.abc import Iterator, Sequence
 from itertools import count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
 NOWHEN = -1
 
@@ -18,17 +23,42 @@ COLUMNS = ("q", "q", "I", "H", "B")
 
 
 def pack(events: Sequence[tuple[int, int, int, int, int]]) -> bytes:
-    """(at, offset, length, part, kind) of consecutive events as one blob."""
+    """(at, offset, length, part, kind) of consecutive events as one blob: by column and then
+    compressed, which takes a third of the space."""
     columns = zip(*events, strict=True)
-    return b"".join(
+    body = b"".join(
         array(code, column).tobytes() for code, column in zip(COLUMNS, columns, strict=True)
     )
+    return zlib.compress(body, 1)
 
 
-def unpack(
-    first: int, events: int, body: bytes
-) -> Iterator[tuple[int, int | None, int, int, int, int]]:
-    """(seq, at, offset, length, part, kind) of each event in a blob."""
+class Places:
+    """Where single events are; keeps the last row unpacked."""
+
+    def __init__(self, db: Any) -> None:
+        self.db = db
+        self._source = -1
+        self._seqs = range(0)
+        self._kept: list[Any] = []
+
+    def __call__(self, source: int, seq: int) -> tuple[int, int, int, int, int] | None:
+        """(at, offset, length, part, kind) of an event of a source; None when it is not known."""
+        if source != self._source or seq not in self._seqs:
+            row = self.db.execute(
+                """select first, events, body from event where source = ? and first <= ?
+                order by first desc limit 1""",
+                (source, seq),
+            ).fetchone()
+            if row is None or seq >= row[0] + row[1]:
+                return None
+            self._source, self._seqs = source, range(row[0], row[0] + row[1])
+            self._kept = _columns(row[1], row[2])
+        at, offset, length, part, kind = (c[seq - self._seqs.start] for c in self._kept)
+        return at, offset, length, part, kind
+
+
+def _columns(events: int, body: bytes) -> list[Any]:
+    body = zlib.decompress(body)
     columns = []
     start = 0
     for code in COLUMNS:
@@ -37,5 +67,12 @@ def unpack(
         column.frombytes(body[start:end])
         columns.append(column)
         start = end
-    for seq, at, offset, length, part, kind in zip(count(first), *columns):
+    return columns
+
+
+def unpack(
+    first: int, events: int, body: bytes
+) -> Iterator[tuple[int, int | None, int, int, int, int]]:
+    """(seq, at, offset, length, part, kind) of each event in a blob."""
+    for seq, at, offset, length, part, kind in zip(count(first), *_columns(events, body)):
         yield seq, None if at == NOWHEN else at, offset, length, part, kind

@@ -44,6 +44,9 @@ class Reading:
     """The reading half of the store."""
 
     db: Any
+    folder: str
+
+    def get(self, key: str) -> str | None: ...
 
     def sessions(self, where: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Sessions, newest first, as dicts with the fields of `decklog.model.Session`.
@@ -301,10 +304,15 @@ class Reading:
             for r in rows
         ]
 
-    def dump(self) -> Iterator[str]:
+    def dump(self, text: bool = False) -> Iterator[str]:
         from decklog.store import dumping
 
-        return dumping.dump(self.db)
+        yield from dumping.dump(self.db)
+        if text:
+            from decklog.store.text.dumping import dump
+
+            uris = {r[0]: _text(r[1]) for r in self.db.execute("select id, uri from source")}
+            yield from dump(self.folder, self.get("identity") or "", uris)
 
     def _prices_date(self) -> str:
         row = self.db.execute("select value from meta where key = 'prices_date'").fetchone()
@@ -441,17 +449,33 @@ def _session_query(columns: str, where: dict[str, Any]) -> tuple[str, list[Any]]
         if where.get(column) is not None:
             conditions.append(f"s.{column} = ?")
             values.append(where[column])
+    _with_models(where, conditions, values)
+    limit = where.get("limit")
+    values += [-1 if limit is None else limit, where.get("offset", 0)]
+    sql = f"""select {columns} from session s where {" and ".join(conditions)}
+        order by s.last_at desc, s.name limit ? offset ?"""
+    return sql, values
+
+
+def session_conditions(where: dict[str, Any]) -> tuple[str, list[Any]]:
+    """SQL for the sessions ``s`` that may hold what happened in a time, with its values."""
+    conditions: list[str] = ["1"]
+    values: list[Any] = []
+    _among(where, conditions, values)
+    _with_models(where, conditions, values)
+    if where.get("since") is not None:
+        conditions.append("s.last_at >= ?")
+        values.append(where["since"])
+    return " and ".join(conditions), values
+
+
+def _with_models(where: dict[str, Any], conditions: list[str], values: list[Any]) -> None:
     if where.get("models"):
         conditions.append(
             f"""(s.model in ({_marks(where["models"])}) or exists(select 1 from daily d
             where d.session = s.name and d.model in ({_marks(where["models"])})))"""
         )
         values += [*where["models"], *where["models"]]
-    limit = where.get("limit")
-    values += [-1 if limit is None else limit, where.get("offset", 0)]
-    sql = f"""select {columns} from session s where {" and ".join(conditions)}
-        order by s.last_at desc, s.name limit ? offset ?"""
-    return sql, values
 
 
 def _cost(*money: int | None) -> dict[str, Any]:

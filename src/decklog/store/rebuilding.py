@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import apsw
+
 from decklog.errors import StoreCorrupt
+from decklog.store import text
+from decklog.store.connection import Connection, failure, set_aside
 from decklog.store.sqlite import FILE, SqliteStore
 
 
@@ -18,7 +21,7 @@ def rebuilding(folder: str) -> Iterator[SqliteStore]:
     try:
         old = SqliteStore(folder)
     except StoreCorrupt:
-        _set_aside(folder)
+        set_aside(os.path.join(folder, FILE))
         old = SqliteStore(folder)
     beside = os.path.join(folder, "rebuild")
     try:
@@ -28,21 +31,41 @@ def rebuilding(folder: str) -> Iterator[SqliteStore]:
             fresh = SqliteStore(beside)
             try:
                 yield fresh
-                with old.db.backup("main", fresh.db, "main") as copy:
-                    while not copy.done:
-                        copy.step(2_000)
+                _copy(fresh.db, old.db)
             finally:
                 fresh.close()
-            old.db.pragma("journal_mode", "wal")
+            for shard in range(text.SHARDS):
+                _take_over(text.path(beside, shard), text.path(folder, shard))
     finally:
         old.close()
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _set_aside(folder: str) -> None:
-    """Move a damaged database out of the way; nothing is deleted."""
-    stamp = time.strftime("%Y%m%dT%H%M%S")
-    for suffix in ("", "-wal", "-shm"):
-        path = os.path.join(folder, FILE + suffix)
-        if os.path.exists(path):
-            os.replace(path, f"{path}.corrupt-{stamp}")
+def _copy(fresh: Connection, old: Connection) -> None:
+    """Put one database in the place of another, in one transaction; readers of the old one go on
+    undisturbed."""
+    with old.backup("main", fresh, "main") as copy:
+        while not copy.done:
+            copy.step(2_000)
+    old.pragma("journal_mode", "wal")
+
+
+def _take_over(fresh: str, old: str) -> None:
+    """The same for a shard of the text index, which may be missing or damaged."""
+    if not os.path.exists(fresh):
+        return
+    source = Connection(fresh)
+    try:
+        for _ in range(2):
+            target = Connection(old)
+            try:
+                _copy(source, target)
+                return
+            except StoreCorrupt:
+                set_aside(old)
+            except apsw.Error as error:
+                raise failure(old, error) from None
+            finally:
+                target.close()
+    finally:
+        source.close()

@@ -5,7 +5,8 @@ on its own; ``part`` numbers the sessions within a source. ``session`` and ``dai
 from them by `decklog.store.link`.
 """
 
-VERSION = 2
+VERSION = 3
+"""2 added the journal, 3 compresses the bodies of events."""
 
 TOKENS = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
 MONEY = ("cost", "reported", "priced", "stated", "unpriced")

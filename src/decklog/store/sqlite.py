@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from zlib import compress
 
 import apsw
 
@@ -77,8 +78,13 @@ class SqliteStore(queries.Reading):
 
     def _upgrade(self) -> None:
         with self.writing(settle=False), self._transaction():
-            if self.db.pragma("user_version") == 1:
+            version = self.db.pragma("user_version")
+            if version < 2:
                 journal.upgrade(self.db)
+            if version < 3:
+                self.db.create_scalar_function("packed", compress, 1)
+                self.db.execute("update event set body = packed(body)")
+            if version < VERSION:
                 self.db.pragma("user_version", VERSION)
 
     # -- the first filling ---------------------------------------------------------------------
@@ -348,6 +354,15 @@ class SqliteStore(queries.Reading):
     def get(self, key: str) -> str | None:
         row = self.db.execute("select value from meta where key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
+
+    def identity(self) -> str:
+        """Of this filling of the store, for what is kept beside it; made when first asked for,
+        which only a writer may be the first to do."""
+        known = self.get("identity")
+        if known is None:
+            known = os.urandom(16).hex()
+            self.put("identity", known)
+        return known
 
     def _put(self, key: str, value: str) -> None:
         self.db.execute("insert or replace into meta values(?, ?)", (key, value))

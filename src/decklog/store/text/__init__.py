@@ -1,0 +1,103 @@
+"""The text index: SQLite's FTS5 in shards, one file each, beside the store.
+
+A projection with cursors of its own: documents and the cursor they lead to are committed in one
+transaction. Text is not kept, only where its words are.
+
+Documents are numbered in the order they come, without gaps: close numbers take few bytes, and are
+always added at the end. A **run** is what one commit took of one source: documents with
+consecutive numbers, and the sequence numbers of their events. All else about an event (time,
+place, session) is in the store's own rows.
+
+A source is always in the same shard. A shard belongs to one store, by its identity; one that was
+made for another store is made anew.
+
+This module reads and imports nothing heavy; `decklog.store.text.writing` writes.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+
+import apsw
+
+from decklog.errors import StoreTooNew
+from decklog.store.connection import Connection, failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SHARDS = 2
+FORMAT = 1
+TOKENIZER = ("unicode61", "remove_diacritics", "2")
+
+
+def path(folder: str, shard: int) -> str:
+    return os.path.join(folder, f"text-{shard}.db")
+
+
+def shard_of(source: int) -> int:
+    return source % SHARDS
+
+
+class Absent(Exception):
+    """There is no such shard, or it is of another store."""
+
+
+class Shard:
+    """One file of the index, to be read. Raises `Absent`, StoreError and its kin."""
+
+    def __init__(self, folder: str, number: int, identity: str) -> None:
+        self.path = path(folder, number)
+        self.number = number
+        old = os.umask(0o077)
+        try:
+            self._open(identity)
+        except apsw.Error as error:
+            raise failure(self.path, error) from None
+        finally:
+            os.umask(old)
+
+    def _open(self, identity: str) -> None:
+        if not os.path.exists(self.path):
+            raise Absent(self.path)
+        self.db = Connection(self.path)
+        self.db.set_busy_timeout(5_000)
+        if not self._is_of(identity):
+            raise Absent(f"{self.path} is of another store")
+
+    def _is_of(self, identity: str) -> bool:
+        version = self.db.pragma("user_version")
+        if version > FORMAT:
+            raise StoreTooNew(f"{self.path} was written by a newer decklog (format {version})")
+        return bool(version == FORMAT and self.get("identity") == identity)
+
+    def close(self) -> None:
+        self.db.close()
+
+    def get(self, key: str) -> str | None:
+        row = self.db.execute("select value from meta where key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def counts(self) -> tuple[int, int]:
+        """(documents, texts that are indexed only in part)."""
+        row = self.db.execute("select sum(documents), sum(shortened) from cursor").fetchone()
+        return row[0] or 0, row[1] or 0
+
+    def runs(self, source: int) -> list[tuple[int, int]]:
+        """(number of the first document, how many) of each run of a source."""
+        sql = "select first, count from run where source = ?"
+        return list(self.db.execute(sql, (source,)))
+
+    def run(self, first: int) -> tuple[Sequence[int], Sequence[int]]:
+        """Times and sequence numbers of the documents of a run."""
+        base, ats, seqs = self.db.execute(
+            "select base, ats, seqs from run where first = ?", (first,)
+        ).fetchone()
+        return array("q", ats), sequence(base, seqs)
+
+
+def sequence(base: int, seqs: bytes) -> list[int]:
+    """Sequence numbers of a run."""
+    return [base + n for n in array("H", seqs)]

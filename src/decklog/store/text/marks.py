@@ -1,0 +1,49 @@
+"""Words that stand for what is not text, and what of a text counts as a word of its own.
+
+Used where documents are made and where questions are put, so that both agree. Imports nothing
+heavy.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+
+MARKS = "\ue000\ue001"
+"""Begin the marks of roles and of tools. Private to us: they are taken out of every text."""
+
+_GLUE = "\ue002"
+"""Stands in a mark for characters that would part it into words."""
+
+
+def role(name: str) -> str:
+    """The mark of who speaks: user, assistant, reasoning, tool, system, title."""
+    return MARKS[0] + name
+
+
+def tool(name: str) -> str:
+    """The mark of a tool's name or kind. Case does not matter."""
+    return MARKS[1] + "".join(c if c.isalnum() else _GLUE for c in name.lower())
+
+
+def spaced(text: str) -> str:
+    """The text as it is indexed: scripts that write no spaces get one around each character, so
+    that any run of them is found as a phrase, and marks are taken out."""
+    if text.isascii():
+        return text
+    import re
+
+    return re.sub(f"[{_UNSPACED}{MARKS}{_GLUE}]", _apart, text)
+
+
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Thai, Lao, Burmese, Khmer, kana, Chinese characters."""
+
+
+def _apart(found: re.Match[str]) -> str:
+    c = found[0]
+    return " " if c in MARKS or c == _GLUE else f" {c} "
