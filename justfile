@@ -32,6 +32,10 @@ test *args:
 fuzz *args:
     PYTHONPATH=tests {{bin}}/python -m fuzz {{args}}
 
+# programs of everything that happens to transcripts, looked at now and then: `just tail-long 100_000`
+tail-long programs="20000":
+    DECKLOG_PROGRAMS={{programs}} {{bin}}/python -m pytest -q tests/laws/test_tailer.py --timeout 0 -k for_ever
+
 # write golden files anew; then read the difference
 accept:
     {{bin}}/python -m pytest --accept tests/test_agents.py

@@ -417,7 +417,7 @@ def test_of_keys_that_stand_twice_the_last_counts(home: Path, env: dict[str, str
 @pytest.mark.parametrize(
     "name",
     [
-        f"{OTHER}.jsonl.zst", f"{OTHER}.jsonl.gz", f"{OTHER}.jsonl.bak", f"{OTHER}.ndjson",
+        f"{OTHER}.jsonl.xz", f"{OTHER}.jsonl.gz", f"{OTHER}.jsonl.bak", f"{OTHER}.ndjson",
         f"{OTHER}.json", "sessions.db", "sessions.sqlite", "deeper/still/transcript.parquet",
     ],
 )  # fmt: skip

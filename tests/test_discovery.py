@@ -46,7 +46,7 @@ def test_agents_are_searched_below_their_own_folders_in_one_order(home: Path) ->
     ("agent", "relative", "claim"),
     [
         ("claude", "test/session.jsonl", "jsonl"),
-        ("claude", "test/session.jsonl.zst", None),
+        ("claude", "test/session.jsonl.zst", "jsonl"),
         ("codex", "2026/06/02/rollout-2026-06-02T10-00-00-x.jsonl", "jsonl"),
         ("codex", "2026/06/02/rollout-2026-06-02T10-00-00-x.jsonl.zst", "jsonl"),
         ("gemini", "test/chats/session-test.json", "json"),

@@ -37,13 +37,13 @@ class Claude(Agent):
         name = relative.rpartition("/")[2]
         if name.startswith(".") or name in NOTES or name.endswith(NO_SESSIONS):
             return "ignore"
-        if name.endswith(".jsonl"):
+        if name.endswith((".jsonl", ".jsonl.zst")):  # Claude Code packs nothing; people do
             return "jsonl"
         return "companion" if name.endswith(".meta.json") else None
 
     def companions(self, uri: str) -> tuple[str, ...]:
         if uri.rpartition("/")[2].startswith("agent-"):
-            return (uri.removesuffix(".jsonl") + ".meta.json",)
+            return (uri.removesuffix(".zst").removesuffix(".jsonl") + ".meta.json",)
         return ()
 
     def reader(

@@ -47,7 +47,9 @@ class Core(BaseReader):
         companions: Mapping[str, bytes] | None = None,
     ) -> None:
         super().__init__(cursor, text=text, companions=companions)
-        self.stem = self.uri.rpartition("/")[2].removesuffix(".jsonl")
+        self.path = self.uri.removesuffix(".zst").removesuffix(".jsonl")
+        """Without the ends of its name."""
+        self.stem = self.path.rpartition("/")[2]
         self.file_agent = self.stem[6:] if self.stem.startswith("agent-") else None
         self.folder_session = ""
         if self.file_agent:
@@ -99,7 +101,7 @@ class Core(BaseReader):
         return f
 
     def _companion(self, f: Facts) -> None:
-        data = self.companions.get(self.uri.removesuffix(".jsonl") + ".meta.json")
+        data = self.companions.get(f"{self.path}.meta.json")
         try:
             meta = msgspec.json.decode(data or b"{}", type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError):
