@@ -44,6 +44,10 @@ accept:
 test-long:
     DECKLOG_FULL_SIZE=1 {{bin}}/python -m pytest -m "slow or not slow"
 
+# deaths, failures and power losses of our own files, many times over
+crash-long:
+    DECKLOG_LONG=1 {{bin}}/python -m pytest -o timeout=36000 tests/crash
+
 # against the rivals, side by side; writes docs/performance.md
 bench *args:
     {{bin}}/python benchmarks/run.py {{args}}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from decklog.errors import UsageError
+from decklog.errors import StoreTooNew, UsageError
 from decklog.log import Hole, Log, Record, Tail, lines, read_log
 from decklog.log.committing import Committer
-from forked import start
+from forked import in_child, start
 
 
 def body(i: int, size: int = 0) -> bytes:
@@ -177,3 +180,106 @@ def test_logs_take_ids_only(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError):
         Logs(str(tmp_path)).open("../x")
+
+
+@pytest.mark.spec("R29")
+def test_a_log_that_a_newer_decklog_wrote_to_is_read_and_left_alone(tmp_path: Path) -> None:
+    fill(tmp_path / "log", 2)
+    (segment,) = (tmp_path / "log").iterdir()
+    newer = segment.read_bytes() + lines.framed("seq", 3, b'{"v":2,"type":"unheard_of"}')
+    segment.write_bytes(newer)
+    with pytest.raises(StoreTooNew):
+        Log(str(tmp_path / "log")).append(body(3))
+    assert segment.read_bytes() == newer
+    assert numbers(tmp_path / "log") == [1, 2, 3]
+
+
+@pytest.mark.spec("BW3")
+def test_opening_a_long_log_reads_its_end_only(tmp_path: Path) -> None:
+    """A million records; what is read is counted by standing in for the system calls."""
+    with Log(str(tmp_path / "log")) as log:
+        bodies = [body(n, 30) for n in range(1000)]
+        for _ in range(1000):
+            log.append_all(bodies, durable=False)
+        log.tidy()
+
+    def opened() -> int:
+        read = 0
+        pread = os.pread
+
+        def counting(fd: int, size: int, offset: int) -> bytes:
+            nonlocal read
+            data = pread(fd, size, offset)
+            read += len(data)
+            return data
+
+        os.pread = counting
+        log = Log(str(tmp_path / "log"))
+        assert log.open() == 1_000_000
+        assert log.append(body(0)) == 1_000_001
+        return read
+
+    assert 100 < in_child(opened) <= 4096
+
+
+@pytest.mark.spec("R19")
+def test_what_a_failed_fsync_may_have_lost_is_written_again(tmp_path: Path) -> None:
+    """The disk loses the pages, says so once, and calls them clean from then on."""
+
+    def work() -> list[int]:
+        log = Log(str(tmp_path / "log"))
+        log.append(body(0))
+        log.append(body(1), durable=False)
+        fdatasync, failures = os.fdatasync, [1]
+
+        def losing(fd: int) -> None:
+            if failures.pop() if failures else 0:
+                size = os.fstat(fd).st_size
+                path = os.readlink(f"/proc/self/fd/{fd}")
+                end = Path(path).read_bytes().index(b"\n") + 1
+                other = os.open(path, os.O_WRONLY)
+                os.pwrite(other, bytes(size - end), end)
+                os.close(other)
+                raise OSError(errno.EIO, "lost")
+            fdatasync(fd)
+
+        os.fdatasync = losing
+        seqs = [log.append(body(2)), log.append(body(3))]
+        assert (log.durable, log.failures) == (4, 1)
+        log.close()
+        return seqs
+
+    assert in_child(work) == [3, 4]
+    segment = tmp_path / "log" / "0000000000000002.jsonl"
+    assert segment.read_bytes().count(b"\n") == 3
+    records = [r for r in read_log(str(tmp_path / "log")) if isinstance(r, Record)]
+    assert [r.seq for r in records] == [1, 2, 3, 4]
+    with Log(str(tmp_path / "log")) as log:
+        assert log.append(body(4)) == 5
+
+
+@pytest.mark.spec("R17")
+def test_threads_that_wait_for_the_disk_share_one_fsync(tmp_path: Path) -> None:
+    def work() -> list[int]:
+        fdatasync, calls = os.fdatasync, [0]
+
+        def slow(fd: int) -> None:
+            calls[0] += 1
+            time.sleep(0.002)
+            fdatasync(fd)
+
+        os.fdatasync = slow
+        log = Log(str(tmp_path / "log"))
+        threads = [
+            threading.Thread(target=lambda: [log.append(body(n)) for n in range(25)])
+            for _ in range(16)
+        ]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        return [log.durable, calls[0]]
+
+    durable, calls = in_child(work)
+    assert durable == 400
+    assert calls < 120

@@ -324,6 +324,10 @@ def _save_tail(fd: int, path: str, at: int, size: int) -> str:
             write_all(out, data)
             at += len(data)
         flush(out)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
     finally:
         os.close(out)
     sync_folder(os.path.dirname(path) or ".")
@@ -334,7 +338,10 @@ def write_all(fd: int, data: bytes) -> None:
     """Write all of it, in as many calls as it takes: for files nobody else sees yet."""
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        done = os.write(fd, view)
+        if not done:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view = view[done:]
 
 
 # --- replacing --------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ COUNTED = (
     "remove", "truncate", "ftruncate", "mkdir", "rmdir", "fchmod", "chmod", "utime",
 )  # fmt: skip
 _WRITES = ("write", "pwrite")
+_NEED_ROOM = (*_WRITES, "fsync", "fdatasync", "rename", "replace", "link", "mkdir")
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EINTR", "EMFILE")
 
 Tell = Callable[[Any], None]
@@ -52,12 +53,16 @@ class Fault:
 
     ``how``: ``before``, ``middle`` (half of a write is done) and ``after`` kill the process;
     ``short`` writes half and says so; a name of `ERRORS` is raised and nothing is done. ``middle``
-    and ``short`` count writes only. A lasting one meets every operation from there on.
+    and ``short`` count writes only. A lasting one meets every operation from there on, a full disk
+    only those that need room.
     """
 
     at: int = 0
     how: str = "before"
     lasting: bool = False
+
+    def lasts(self, count: int) -> bool:
+        return self.lasting and 0 < self.at < count
 
     @property
     def kills(self) -> bool:
@@ -107,7 +112,7 @@ class Faults:
             if fault.how in ("middle", "short") and name not in _WRITES:
                 return self._do(name, args, kwargs)
             self.count += 1
-            hit = self.count == fault.at or (fault.lasting and 0 < fault.at < self.count)
+            hit = self.count == fault.at or (fault.lasts(self.count) and self._fits(name, args))
             if not hit:
                 return self._do(name, args, kwargs)
             self.met()
@@ -123,6 +128,12 @@ class Faults:
             raise OSError(code, os.strerror(code), *([args[0]] if isinstance(args[0], str) else []))
 
         return call
+
+    def _fits(self, name: str, args: Any) -> bool:
+        """Whether a lasting fault meets this operation."""
+        if self.fault.how not in ("ENOSPC", "EDQUOT", "short"):
+            return True
+        return args[1] & os.O_CREAT > 0 if name == "open" else name in _NEED_ROOM
 
     def _do(self, name: str, args: Any, kwargs: Any) -> Any:
         with self._one:

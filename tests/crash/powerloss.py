@@ -73,7 +73,12 @@ class Told:
     value: Any
 
 
-Op = Write | Truncate | Sync | Names | Made | Told
+@dataclass(frozen=True)
+class Begun:
+    """All before this was there, and safe, when the work began."""
+
+
+Op = Write | Truncate | Sync | Names | Made | Told | Begun
 
 
 # --- what was done ----------------------------------------------------------------------------
@@ -124,6 +129,7 @@ class Recorder(Faults):
                 if name in files:
                     self.ops += [Write(what, 0, Path(path).read_bytes()), Sync(what)]
             self.ops.append(Sync(self._known[place]))
+        self.ops.append(Begun())
 
     def tell(self, value: Any) -> None:
         self.ops.append(Told(value))
@@ -219,21 +225,22 @@ class State:
 def states(history: list[Op], *, seed: int, most: int) -> Iterator[State]:
     """Up to ``most`` different states, spread evenly over all moments of the history."""
     random = Random(seed)
-    moments = range(len(history) + 1)
+    begin = history.index(Begun())
     seen: set[int] = set()
     barren = 0
     while len(seen) < most and barren < 20:
         barren += 1
         disk = Disk()
-        for moment in moments:
-            if moment:
-                disk.apply(history[moment - 1])
+        for moment, op in enumerate(history):
+            disk.apply(op)
+            if moment < begin:
+                continue
             tree = disk.left(random)
             key = hash((len(disk.told), *sorted(tree.items())))
             if key not in seen and len(seen) < most:
                 seen.add(key)
                 barren = 0
-                yield State(tree, list(disk.told), moment)
+                yield State(tree, list(disk.told), moment - begin)
 
 
 @dataclass

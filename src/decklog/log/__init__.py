@@ -34,7 +34,8 @@ import msgspec
 
 from decklog import durable
 from decklog.errors import NotFound, UsageError
-from decklog.log.appending import SEGMENT_BYTES, Log
+from decklog.log import mending
+from decklog.log.appending import SEGMENT_BYTES, Log, Unsynced
 from decklog.log.committing import Committer
 from decklog.log.index import Index, Logged, latest
 from decklog.log.reading import Hole, Record, Tail
@@ -45,8 +46,8 @@ from decklog.log.writer import ALIVE, Receipt, Writer, entries
 from decklog.model import Event, ParseWarning
 
 __all__ = [
-    "Entry", "Hole", "Log", "Logged", "Logs", "Receipt", "Record", "Subscription", "Tail", "Writer",
-    "decode", "encode", "key_of", "kind_of", "read_log",
+    "Entry", "Hole", "Log", "Logged", "Logs", "Receipt", "Record", "Subscription", "Tail",
+    "Unsynced", "Writer", "decode", "encode", "key_of", "kind_of", "read_log",
 ]  # fmt: skip
 
 
@@ -173,7 +174,8 @@ class Logs:
 
     def holes(self, session: str) -> Iterator[Hole]:
         """Everything in a log that is not there as it was written. Raises NotFound, SourceError."""
-        return (i for i in read_log(self._existing(session)) if isinstance(i, Hole))
+        logged = self.index.get(session)
+        return mending.verify(self._existing(session), logged.events if logged else 0)
 
     def tail(self, session: str, after: int = 0) -> Tail:
         """A place in a log that moves on as it grows; the log need not be there yet."""
@@ -221,6 +223,49 @@ class Logs:
         except (OSError, msgspec.MsgspecError):
             return None
         return beat
+
+    # -- looking after them ------------------------------------------------------------------------
+
+    def repair(self, session: str) -> list[str]:
+        """Mend a log: a torn end is cut, what is damaged gets a mark in its place. No sound record
+        is lost; gives the files that keep the bytes as they were. Raises NotFound, WriteError."""
+        folder = self._existing(session)
+        before = set(os.listdir(folder))
+        with self._log(session, "") as log:
+            log.open()
+            log.tidy()
+        kept = mending.repair(folder)
+        durable.sweep(folder, self._clock() / 1000)
+        torn = (f"{folder}/{n}" for n in set(os.listdir(folder)) - before if ".torn-" in n)
+        self.index.put(self.index.derived(session))
+        return sorted((*torn, *kept))
+
+    def end_abandoned(self) -> list[str]:
+        """Give an end to sessions whose recorder died; gives their names. Raises WriteError."""
+        ended = []
+        for logged in self.sessions():
+            name = logged.wrapper_session_id
+            if not logged.ended_at and self.last_beat(name) and not self.running(name):
+                with self.open(name) as writer:
+                    if writer.finish(False, "it was recorded no longer"):
+                        ended.append(name)
+        return ended
+
+    def old(self, before: int) -> list[tuple[Logged, int]]:
+        """Sessions that ended before a time (milliseconds) and nobody records; with their bytes."""
+        until = rfc3339(before)
+        return [
+            (s, mending.size(self._folder(s.wrapper_session_id)))
+            for s in self.sessions()
+            if s.ended_at and s.ended_at < until and not self.running(s.wrapper_session_id)
+        ]
+
+    def remove(self, *sessions: str) -> None:
+        """Remove logs for good. Raises NotFound, WriteError."""
+        folders = [self._existing(s) for s in sessions]
+        for folder in folders:
+            mending.remove(folder, f"{self.folder}/trash")
+        self.index.remove(*sessions)
 
     def _existing(self, session: str) -> str:
         folder = self._folder(durable.safe_id(session))

@@ -16,7 +16,7 @@ import msgspec
 
 from decklog import durable
 from decklog.durable import Appender
-from decklog.errors import NotFound, SourceError, WriteError
+from decklog.errors import NotFound, SourceError, StoreTooNew, WriteError
 from decklog.log import lines, segments
 from decklog.log.committing import Committer
 from decklog.log.ends import End, last_sound, last_walked
@@ -36,6 +36,17 @@ def plain_notice(size: int, kept: str) -> bytes:
     return msgspec.json.encode({"type": "log_recovered", "bytes": size, "saved": kept})
 
 
+class Unsynced(WriteError):
+    """Records were written and have their ``numbers``, but the disk did not confirm them.
+
+    They are in the log, and the next sync tries to make them durable.
+    """
+
+    def __init__(self, error: WriteError, numbers: list[int]) -> None:
+        super().__init__(f"written, but not safe yet: {error}", hint=error.hint)
+        self.retryable, self.errno, self.numbers = error.retryable, error.errno, numbers
+
+
 class Log:
     """One log, open for appending.
 
@@ -45,7 +56,8 @@ class Log:
 
     A body is a JSON object that is not empty and has no key ``seq`` or ``crc``. Methods raise
     WriteError for what the disk refuses: nothing of that append is in the log then, and the next
-    one tries anew. Only a record that was written and could not be made *durable* stays.
+    one tries anew. `Unsynced` is the one exception: its records are there. A log that a newer
+    decklog has written to is not touched (StoreTooNew).
     """
 
     def __init__(
@@ -121,11 +133,16 @@ class Log:
             try:
                 with self._locked(sum(map(len, wanted)) + FRAMING * len(wanted)) as file:
                     numbers = self._put(file, wanted)
+            except WriteError as error:
+                self.trouble = str(error)
+                raise
+            try:
                 if durable or len(self._pending) >= UNSYNCED:
                     self._sync(self._end.last)
             except WriteError as error:
                 self.trouble = str(error)
-                raise
+                if durable:
+                    raise Unsynced(error, numbers) from None
         if not durable and self._committer:
             self._committer.due(self)
         return numbers
@@ -230,7 +247,10 @@ class Log:
                 return False
             if size != self._end.offset:
                 known = self._end if size > self._end.offset else End(0, self._first - 1)
-                self._end = self._mend(file, last_sound(file.fd, size, known), size)
+                end = last_sound(file.fd, size, known)
+                if end.version > lines.FORMAT:
+                    raise StoreTooNew(f"{file.path} was written by a newer decklog")
+                self._end = self._mend(file, end, size)
         except OSError as error:
             raise durable.failed(file.path, error) from None
         if not self._end.sealed:
@@ -285,7 +305,7 @@ class Log:
     def _rotate(self, file: Appender) -> None:
         """Seal the segment and begin the next one."""
         self._flush(file)
-        file.append(_footer(self._end.last, _whole(file)))
+        file.append(seal(self._end.last, _whole(file)))
         self._flush(file)
         self._make(self._end.last)
 
@@ -356,25 +376,27 @@ class Log:
         self._dead = False
 
     def _write_again(self, old: Appender, end: End) -> None:
-        own = dict(self._pending)
         data = _whole(old)[: end.offset]
-        again = [
-            own.get(number, line + b"\n")
-            for line in data.split(b"\n")
+        again = {
+            number: line + b"\n"
+            for line in lines.whole(data)
             for head, number in [lines.number(line)]
             if head == "seq" and number > self._durable
-        ]
+        }
+        again |= self._pending  # what is ours need not be read back
+        last = max(again, default=end.last)
         first = self._durable + 1
         new = segments.path(self.folder, first)
         if new != old.path:
-            old.append(_footer(end.last, data))
-        data = b"".join(again)
+            old.append(seal(end.last, data))
+        data = b"".join(again[number] for number in sorted(again))
         durable.replace(new, data)
-        self._enter(Appender(new, create=False), End(len(data), end.last), first)
-        self._settled(end.last)
+        self._enter(Appender(new, create=False), End(len(data), last), first)
+        self._settled(last)
 
 
-def _footer(last: int, data: bytes) -> bytes:
+def seal(last: int, data: bytes) -> bytes:
+    """The footer of a segment that holds ``data``, up to the record ``last``."""
     records = data.count(b'\n{"seq":') + data.startswith(b'{"seq":')
     return lines.footer(last, records, data)
 

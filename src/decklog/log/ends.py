@@ -25,6 +25,8 @@ class End(Struct, frozen=True):
     """Whether that line is the footer."""
     unended: bool = False
     """Whether all of that line is there but its newline."""
+    version: int = lines.FORMAT
+    """Version of the format that line was written in."""
 
 
 def last_sound(fd: int, size: int, known: End) -> End:
@@ -78,6 +80,7 @@ def _last_line(data: bytes) -> End | None:
             if head == "lost":
                 number = msgspec.json.decode(line[start:end], type=lines.Lost).until
             unended = data[begin + end : begin + end + 1] != b"\n"
-            return End(begin + end + (not unended), number, head == "sealed", unended)
+            version = lines.version(line[start:end])
+            return End(begin + end + (not unended), number, head == "sealed", unended, version)
         stop = begin
     return None

@@ -24,6 +24,7 @@ SUFFIX = len(b',"crc":"00000000"}')
 """Length of what the checksum does not cover, without the newline."""
 
 _NUMBER = re.compile(rb'\{"(seq|sealed|lost)":(\d{1,18})[,}]')
+_VERSION = re.compile(rb'\{"[a-z]+":\d+,"v":(\d{1,9})[,}]')
 _START = re.compile(rb'\{"(?:seq|sealed|lost)":\d')
 _END = re.compile(rb',"crc":"[0-9a-f]{8}"\}')
 
@@ -60,15 +61,15 @@ def framed(head: str, number: int, body: bytes) -> bytes:
 
 def footer(last: int, records: int, data: bytes) -> bytes:
     """The line that seals a segment holding ``data``."""
-    body = b'{"records":%d,"bytes":%d,"body":"%08x","v":%d}' % (
-        records, len(data), crc32(data), FORMAT,
+    body = b'{"v":%d,"records":%d,"bytes":%d,"body":"%08x"}' % (
+        FORMAT, records, len(data), crc32(data),
     )  # fmt: skip
     return framed("sealed", last, body)
 
 
 def lost(first: int, until: int, kept: str) -> bytes:
     """The line that stands for records that are gone."""
-    return framed("lost", first, msgspec.json.encode({"until": until, "kept": kept, "v": FORMAT}))
+    return framed("lost", first, msgspec.json.encode({"v": FORMAT, "until": until, "kept": kept}))
 
 
 def sound(line: bytes) -> bool:
@@ -81,6 +82,22 @@ def number(line: bytes) -> tuple[str, int]:
     """(``seq``, ``sealed`` or ``lost``; its number) of a sound line; ("", 0) for any other."""
     found = _NUMBER.match(line)
     return (found[1].decode(), int(found[2])) if found else ("", 0)
+
+
+def version(line: bytes) -> int:
+    """The version of the format that a sound line was written in."""
+    found = _VERSION.match(line)
+    return int(found[1]) if found else FORMAT
+
+
+def whole(data: bytes) -> Iterator[bytes]:
+    """The sound lines of some bytes, also those inside of damaged ones, without newlines."""
+    for line in data.split(b"\n"):
+        if sound(line):
+            yield line
+        else:
+            for start, end in saved(line):
+                yield line[start:end]
 
 
 def saved(line: bytes) -> Iterator[tuple[int, int]]:

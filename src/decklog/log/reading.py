@@ -7,7 +7,7 @@ damaged, and says what it had to leave out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from zlib import crc32
 
 import msgspec
@@ -75,6 +75,11 @@ class Tail:
     def path(self) -> str:
         """The segment that is read now; empty before there is one. It grows when there is news."""
         return self._walk.segment.path if self._walk else ""
+
+    @property
+    def offset(self) -> int:
+        """How far that segment has been read."""
+        return self._walk.offset if self._walk else 0
 
     def poll(self) -> Iterator[Record | Hole]:
         """What has been written since, whole lines only. Looks at one file size when there is
@@ -149,9 +154,11 @@ class Walk:
                 yield from self._bad_piece(piece)
                 rest = b""
                 continue
-            *whole, rest = (rest + piece.data).split(b"\n")
-            for line in whole:
-                yield from self._line(line)
+            data = rest + piece.data
+            cut = data.rfind(b"\n") + 1
+            rest = data[cut:]
+            if cut:
+                yield from self._lines(data[:cut])
         if rest and final:
             yield from self._rest(rest)
 
@@ -163,17 +170,25 @@ class Walk:
         except OSError as error:
             raise SourceError(f"{self.segment.path}: {error.strerror}") from None
 
-    def _line(self, line: bytes) -> Iterator[Record | Hole]:
-        offset, size = self.offset, len(line) + 1
-        before = self._body
-        self.offset += size
-        self._body = crc32(b"\n", crc32(line, before))
-        if lines.sound(line):
-            yield from self._sound(line, offset, before)
-        else:
-            yield from self._damaged(line, offset, size)
+    def _lines(self, data: bytes) -> Iterator[Record | Hole]:
+        last = data.rfind(b"\n", 0, -1) + 1
+        body = data[:last] if data.startswith(b'{"sealed":', last) else data
+        self._body = crc32(body, self._body)
+        for line in data[:-1].split(b"\n"):
+            offset = self.offset
+            self.offset += len(line) + 1
+            sound = lines.sound(line)
+            if sound and line.startswith(b'{"seq":%d,' % self.expected) and not self.limit:
+                self.expected += 1  # as it nearly always is
+                self._records += 1
+                self._broken = False
+                yield Record(self.expected - 1, line, self.segment.path, offset)
+            elif sound:
+                yield from self._sound(line, offset)
+            elif not self.limit or self.expected < self.limit:
+                yield from self._damaged(line, offset, len(line) + 1)
 
-    def _sound(self, line: bytes, offset: int, body: int) -> Iterator[Record | Hole]:
+    def _sound(self, line: bytes, offset: int) -> Iterator[Record | Hole]:
         head, number = lines.number(line)
         if head == "seq":
             self._records += 1
@@ -184,15 +199,15 @@ class Walk:
             yield self._hole(offset, len(line) + 1, "lost", detail)
             self.expected = max(self.expected, mark.until + 1)
         elif head == "sealed":
-            yield from self._footer(msgspec.json.decode(line, type=lines.Footer), offset, body)
+            yield from self._footer(msgspec.json.decode(line, type=lines.Footer), offset)
         else:
             yield self._hole(offset, len(line) + 1, "damaged", "whole, but of no known form")
 
-    def _footer(self, said: lines.Footer, offset: int, body: int) -> Iterator[Hole]:
+    def _footer(self, said: lines.Footer, offset: int) -> Iterator[Hole]:
         self.sealed = True
         if self.limit and said.sealed >= self.limit:
             return  # the last that it sealed was written again, in the next segment
-        mine = (self.expected - 1, self._records, offset, f"{body:08x}")
+        mine = (self.expected - 1, self._records, offset, f"{self._body:08x}")
         if (said.sealed, said.records, said.bytes, said.body) != mine and not self._holes:
             detail = f"{said.records} records up to {said.sealed} were sealed"
             yield self._hole(offset, self.offset - offset, "unsealed", detail)
@@ -211,27 +226,27 @@ class Walk:
 
     def _damaged(self, line: bytes, offset: int, size: int) -> Iterator[Record | Hole]:
         """Whole records inside of a damaged line, and what is around them."""
-        at = 0
-        for start, end in lines.saved(line):
-            if start > at:
-                yield self._bad(offset + at, start - at)
-            yield from self._sound(line[start:end], offset + start, 0)
-            at = end
+        at = yield from self._saved(line, offset)
         if at < len(line):
             yield self._bad(offset + at, size - at)
 
+    def _saved(self, line: bytes, offset: int) -> Generator[Record | Hole, None, int]:
+        """What is whole inside of a damaged line, and what stands before it; gives its end."""
+        at = 0
+        for start, end in lines.saved(line):
+            if start > at or at:  # bytes came between, or the newline is missing
+                yield self._bad(offset + at, start - at)
+            yield from self._sound(line[start:end], offset + start)
+            at = end
+        return at
+
     def _rest(self, line: bytes) -> Iterator[Record | Hole]:
         if lines.sound(line):  # all of it is there but the newline
-            yield from self._sound(line, self.offset, self._body)
+            yield from self._sound(line, self.offset)
         elif self.limit:
             yield from self._damaged(line, self.offset, len(line))
         else:
-            at = 0
-            for start, end in lines.saved(line):
-                if start > at:
-                    yield self._bad(self.offset + at, start - at)
-                yield from self._sound(line[start:end], self.offset + start, 0)
-                at = end
+            at = yield from self._saved(line, self.offset)
             yield self._hole(self.offset + at, len(line) - at, "torn")
         self.offset += len(line)
 

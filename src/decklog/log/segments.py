@@ -24,7 +24,7 @@ CHUNK = 1 << 20
 """Bytes read at a time."""
 FRAME = 256 << 10
 """Bytes of a segment that are compressed as one: damage costs no more than these."""
-LEVEL = 6
+LEVEL = 3
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _NAME = re.compile(r"(\d{16})\.jsonl(\.zst)?", re.ASCII)
 
@@ -142,17 +142,20 @@ def pack(segment: Segment) -> Segment:
 
     A crash leaves one of them, or both with the same contents. Raises WriteError, SourceError.
     """
-    import zstandard
-
-    packer = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-    data = b"".join(p.data for p in pieces(segment))
-    packed = Segment(segment.first, segment.path + ".zst")
-    frames = [packer.compress(data[at : at + FRAME]) for at in range(0, len(data), FRAME)]
-    durable.replace(packed.path, b"".join(frames))
+    made = Segment(segment.first, segment.path + ".zst")
+    durable.replace(made.path, packed(b"".join(p.data for p in pieces(segment))))
     try:
         os.unlink(segment.path)
     except FileNotFoundError:  # another process did the same
         pass
     except OSError as error:
         raise durable.failed(segment.path, error) from None
-    return packed
+    return made
+
+
+def packed(data: bytes) -> bytes:
+    """Bytes as frames of their own each, so that damage to one costs no other."""
+    import zstandard
+
+    packer = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+    return b"".join(packer.compress(data[at : at + FRAME]) for at in range(0, len(data), FRAME))

@@ -16,7 +16,7 @@ from msgspec import Struct
 from decklog.durable import failed
 from decklog.errors import DecklogError
 from decklog.log import reading, wire
-from decklog.log.appending import Log
+from decklog.log.appending import Log, Unsynced
 from decklog.log.index import WORST, Index, Logged, folded
 from decklog.log.subscribing import Subscription
 from decklog.log.wire import Entry
@@ -91,6 +91,7 @@ class Writer:
         An event of the wrapper without a time is of now. An event that names no session is of the
         current native one. None is told to be more complete than the log is (`set_completeness`).
         With ``durable`` they are on disk when this returns, otherwise a quarter of a second later.
+        Where only that failed they are in the log, and may be given again without coming twice.
         """
         with self._one:
             fresh: dict[str, Event] = {}
@@ -105,22 +106,29 @@ class Writer:
                 told.append((key, new))
                 if new:
                     fresh[key] = event
-            numbers = dict(zip(fresh, self._append(fresh.values(), durable, extra), strict=True))
+            written, late = self._append(fresh.values(), durable, extra)
+            numbers = dict(zip(fresh, written, strict=True))
             self._remember(numbers)
+            if late:
+                raise late
+            if durable and len(fresh) < len(told):
+                self.log.sync()  # what was there already may not have been safe
             return [Receipt(numbers.get(k) or self._seen.get(k, 0), new) for k, new in told]
 
     def _append(
         self, events: Collection[Event], durable: bool, extra: dict[str, Any] | None
-    ) -> list[int]:
+    ) -> tuple[list[int], Unsynced | None]:
         if not events:
-            return []
+            return [], None
         now = self._clock()
         wanted = [self._complete(e, now) for e in events]
         native = self.logged.provider_session_id or ""
-        numbers = self.log.append_all(
-            (wire.encode(e, log=self.id, now=now, session=native, extra=extra) for e in wanted),
-            durable=durable,
-        )
+        bodies = [wire.encode(e, log=self.id, now=now, session=native, extra=extra) for e in wanted]
+        late = None
+        try:
+            numbers = self.log.append_all(bodies, durable=durable)
+        except Unsynced as error:
+            numbers, late = error.numbers, error
         before = self.logged
         code = (extra or {}).get("exit_code")
         for seq, e in zip(numbers, wanted, strict=True):
@@ -129,7 +137,7 @@ class Writer:
         self.keep(before)
         for subscription in self._subscriptions:
             subscription.wake()
-        return numbers
+        return numbers, late
 
     def _complete(self, event: Event, now: int) -> Event:
         """The event with what it leaves to the log."""
