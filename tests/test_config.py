@@ -36,7 +36,8 @@ def test_each_place_overrules_the_next(env: dict[str, str], file: Path) -> None:
     file.write_text('tz = "Asia/Tokyo"\njobs = 3\nsync = false\n')
     found = load({**env, "DECKLOG_JOBS": "2", "DECKLOG_SYNC": "yes"}, sync=False)
     assert (found.tz, found.jobs, found.sync) == ("Asia/Tokyo", 2, False)
-    assert found.origins == {"tz": str(file), "jobs": "DECKLOG_JOBS", "sync": "--sync"}
+    origins = {"tz": str(file), "jobs": "DECKLOG_JOBS", "sync": "--sync", "archive": "default"}
+    assert found.origins == origins
 
 
 def test_a_flag_that_is_not_given_and_an_empty_variable_say_nothing(

@@ -494,7 +494,7 @@ def test_a_file_that_is_replaced_by_one_of_its_size_and_time(home: Path, deck: S
 
 
 @pytest.mark.spec("R28", "A28")
-def test_a_document_that_is_rewritten_stands_as_it_is_now(home: Path, deck: Synced) -> None:
+def test_what_a_document_loses_when_it_is_rewritten_is_kept(home: Path, deck: Synced) -> None:
     folder = home / ".gemini/tmp/abc/chats"
     folder.mkdir(parents=True)
     path = folder / "session-2026-01-01T00-00-aaaa.json"
@@ -510,11 +510,14 @@ def test_a_document_that_is_rewritten_stands_as_it_is_now(home: Path, deck: Sync
                     "lastUpdated": "2026-01-01T00:00:02.000Z", "messages": messages}  # fmt: skip
         path.write_bytes(line(document).data)
 
-    for answers in ((1,), (1, 2), (2, 4, 8), ()):
+    for answers, kept, total in (((1,), 0, 1), ((1, 2), 0, 3), ((2, 4, 8), 1, 15), ((), 2, 15)):
         write(*answers)
         deck.sync()
-        assert deck.total()[3] == sum(answers)
-        assert deck.dump() == clean(home, home.parent / f"new{len(answers)}{sum(answers)}")
+        assert deck.total()[3] == total
+        assert [f["reason"] for f in deck.store.findings()] == ["rewritten"] * kept
+    before = deck.dump()
+    deck.deck.sync(rebuild=True)
+    assert deck.dump() == before
 
 
 @pytest.mark.spec("AW3", "R45")
@@ -632,9 +635,9 @@ def test_a_file_that_vanishes_while_it_is_read(
         m.write(home)
     chunks = sources.chunks
 
-    def vanishing(path: str, offset: int, check: bytes = b"") -> Any:
+    def vanishing(path: str, offset: int, *given: Any, **named: Any) -> Any:
         (home / lost.path).unlink(missing_ok=True)
-        return chunks(path, offset, check)
+        return chunks(path, offset, *given, **named)
 
     monkeypatch.setattr(sources, "chunks", vanishing)
     report = deck.sync()

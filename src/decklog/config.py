@@ -19,6 +19,7 @@ SETTINGS: dict[str, tuple[object, str]] = {
     "tz": ("", "IANA time zone for days, weeks and months; empty: the system's"),
     "jobs": (0, "processes that read transcripts; 0: one for each core"),
     "sync": (True, "look for new records before answering"),
+    "archive": (True, "keep a compressed copy of every transcript that is read"),
 }
 """Name to (default, meaning)."""
 
@@ -26,7 +27,7 @@ SETTINGS: dict[str, tuple[object, str]] = {
 class Config:
     """All settings, where each came from, and where our own files are."""
 
-    __slots__ = ("config_file", "data_dir", "env", "jobs", "origins", "sync", "tz")
+    __slots__ = ("archive", "config_file", "data_dir", "env", "jobs", "origins", "sync", "tz")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Config:
         tz: str = "",
         jobs: int = 0,
         sync: bool = True,
+        archive: bool = True,
         env: Mapping[str, str] | None = None,
         origins: dict[str, str] | None = None,
     ) -> None:
@@ -44,6 +46,7 @@ class Config:
         self.tz = tz
         self.jobs = jobs
         self.sync = sync
+        self.archive = archive
         self.env: Mapping[str, str] = env or {}
         """Environment that decides where agents keep their transcripts; always has HOME."""
         self.origins = origins or {}

@@ -111,6 +111,8 @@ class Lacking:
     def __init__(self, folder: str, identity: str) -> None:
         self.folder, self.identity = folder, identity
         self.shards: dict[int, Writer] = {}
+        self.gone: dict[str, int] = {}
+        """Sources that are not on disk and have no documents, and their bytes; see `behind`."""
 
     def __enter__(self) -> Lacking:
         return self
@@ -135,6 +137,8 @@ class Lacking:
         found = {}
         for uri, row in known.items():
             cursor = cursors.get(row[0])
+            if cursor is None and _gone(uri, row):
+                self.gone[uri] = max(1, row[3])
             if _readable(uri, row) and (cursor is None or not _is_at(cursor, row)):
                 found[uri] = max(1, row[3] - (cursor.offset if cursor else 0))
         return found
@@ -180,9 +184,15 @@ def _goes_on(cursor: TextCursor, task: Task) -> bool:
 
 def _readable(uri: str, row: SourceRow) -> bool:
     """True for sources that are on disk and were read to their end."""
-    gone = row[11] or REWRITTEN in uri
-    whole = row[3] >= 0 and row[7] > 0
-    return whole and not gone and row[2] in ("jsonl", "json", "sqlite", "dir")
+    return _whole(row) and not (row[11] or REWRITTEN in uri)
+
+
+def _gone(uri: str, row: SourceRow) -> bool:
+    return _whole(row) and bool(row[11] or REWRITTEN in uri)
+
+
+def _whole(row: SourceRow) -> bool:
+    return row[3] >= 0 and row[7] > 0 and row[2] in ("jsonl", "json", "sqlite", "dir")
 
 
 def _is_at(cursor: TextCursor, row: SourceRow) -> bool:

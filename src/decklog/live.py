@@ -18,13 +18,21 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from decklog import agents, durable, hints, sync
-from decklog.errors import Busy, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
+from decklog.errors import (
+    Busy,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreTooNew,
+    WriteError,
+)
 from decklog.model import Change, Happened
 from decklog.plan import News
 from decklog.replay import Replay
 from decklog.watching import Changed, Watcher
 
 if TYPE_CHECKING:
+    from decklog.archive import Archive
     from decklog.sync import Lookout
 
 LOCK = "watch.lock"
@@ -130,10 +138,12 @@ class Live:
         catch_up: Callable[[Any, Any], Any],
         day: Callable[[int], str],
         *,
+        archive: Archive | None = None,
         system: Callable[[], hints.Hints | None] = hints.best,
     ) -> None:
         self.folder, self.look, self.day = folder, look, day
         self.open_store, self.catch_up, self.system = open_store, catch_up, system
+        self.archive = archive
         self.roots = [r[1:] for r in look.roots]
         self.ring = Ring()
         self.watcher: Watcher | None = None
@@ -182,6 +192,8 @@ class Live:
                 self._go_on()
             finally:
                 self.store.close()
+                if self.archive is not None:
+                    self.archive.close()
         except BaseException as error:
             self.ring.close(error)
         finally:
@@ -255,8 +267,8 @@ class Live:
                     self._round(watcher, changed)
                 except (StoreTooNew, StoreCorrupt):
                     raise
-                except StoreError:  # another writes, or the disk is full: nothing is lost
-                    pending = changed
+                except (StoreError, WriteError, Busy):  # another writes, or the disk is full
+                    pending = changed  # nothing is lost
                 now = time.monotonic()
                 if now - settled < max(SETTLE_AFTER, took * SETTLE_SHARE):
                     continue
@@ -282,7 +294,7 @@ class Live:
         news = self._news(watcher, changed)
         if news is None:
             return
-        done = sync.some(self.store, self.look, news, day=self.day)
+        done = sync.some(self.store, self.look, news, day=self.day, archive=self.archive)
         self.rounds += 1
         self.replay.begin(done.tasks)
         self._tell()

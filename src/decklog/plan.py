@@ -28,11 +28,18 @@ class Plan:
     """Compares what is on disk with what the store knows, and says what is to be read."""
 
     def __init__(
-        self, store: SqliteStore, news: News | None = None, behind: Behind | None = None
+        self,
+        store: SqliteStore,
+        news: News | None = None,
+        behind: Behind | None = None,
+        renamed: Callable[[str, str], None] = lambda old, new: None,
     ) -> None:
-        """A plan of all there is, or, with ``news``, only of what these may concern. ``behind``
-        tells which sources another projection has yet to read, though no rows are new."""
-        self.store = store
+        """A plan of all there is, or, with ``news``, only of what these may concern.
+
+        ``behind`` tells which sources another projection has yet to read, though no rows are new;
+        ``renamed`` is told of a source that the store is about to call otherwise.
+        """
+        self.store, self.renamed = store, renamed
         self.news = news
         self.known = store.known() if news is None else news.known(store)
         self.beside = frozenset(() if news is None else news.beside(self.known))
@@ -182,15 +189,15 @@ class Plan:
             if seen.path in self.behind:
                 self._catch_up(a.name, seen.path, row)
             return
-        if row is None or not _grows(seen.path, kind):
-            if row is not None and row[7]:
-                self.store.forget(row[0])
+        if row is None or kind != "jsonl":
             self._want(a, seen.path, kind, stat)
-        elif self._appended(seen, row):
+        elif _grows(seen.path, kind) and self._appended(seen, row):
             self._want(a, seen.path, kind, stat, row[7], row[8], row[9],
                        self.store.state(row[0]), row[10])  # fmt: skip
         else:
-            self.store.retire(row[0], seen.path)
+            if row[7]:
+                self.renamed(seen.path, self.store.rewritten(seen.path))
+                self.store.retire(row[0], seen.path)
             self._want(a, seen.path, kind, stat)
 
     def _first_name(self, seen: Seen) -> Seen:
@@ -213,6 +220,7 @@ class Plan:
         row = self.known[uri]
         if row[3:7] != stat and not (_grows(seen.path, kind) and self._appended(seen, row)):
             return None
+        self.renamed(uri, seen.path)
         self.store.move(row[0], seen.path)
         del self.known[uri]
         self.known[seen.path] = row
@@ -260,8 +268,6 @@ class Plan:
                 if uri in self.behind:
                     self._catch_up(a.name, uri, row, document, parts)
                 continue
-            if row is not None:
-                self.store.forget(row[0])
             self._want(a, uri, kind, stat, version=version, document=document, parts=parts)
 
     def _database(self, a: Agent, seen: Seen) -> None:

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from decklog import agents, pricing, sources
 from decklog.agents import Agent, Reader
 from decklog.errors import DecklogError, SourceError
 from decklog.model import Cursor, Event, Facts, Ref, Source
+from decklog.store import REWRITTEN
 from decklog.store.rows import Batch, Rows
+
+if TYPE_CHECKING:
+    from decklog.archive import CopyReader
+    from decklog.archive.copier import Known
 
 ROWS_PER_BATCH = 4_000
 """A source is committed in steps of about so many rows, each with its cursor."""
@@ -49,10 +54,24 @@ class Task(NamedTuple):
     """Names of the other projections that are fed, and the offset from which each wants it."""
     share: int = -1
     """The share of the work that the task has to be in, where a projection says so."""
+    known: Known | None = None
+    """What the archive has of it, where that is to be fed."""
+    copy: CopyReader | None = None
+    """What is read in place of a source that is not there any more."""
+    beside: Mapping[str, bytes] | None = None
+    """The companions it had, by path."""
 
     @property
     def weight(self) -> int:
-        return max(1, self.stat[0] - self.offset)
+        start = self.offset
+        if self.known is not None and self.kind == "jsonl":
+            start = min(start, self.known.stop)
+        return max(1, self.stat[0] - start)
+
+    @property
+    def origin(self) -> str:
+        """Where the source is, or was before its file was rewritten."""
+        return self.uri.partition(REWRITTEN)[0]
 
 
 class Mark(NamedTuple):
@@ -75,6 +94,12 @@ class Step(NamedTuple):
     line: int
 
 
+class Copied(NamedTuple):
+    """Records for the archive; the batches that rely on them come after."""
+
+    records: list[bytes]
+
+
 class Told(NamedTuple):
     """What a projection says at its end."""
 
@@ -95,6 +120,8 @@ class Projection:
     name = ""
     bodies = False
     """True when the events have to carry their message bodies."""
+    verbatim = False
+    """True to be given all bytes as they are read (`verbatim_bytes`)."""
     failed: DecklogError | None = None
     counts: dict[str, int]
     """Work done, for the report."""
@@ -105,6 +132,10 @@ class Projection:
     def chunk(self, chunk: sources.Chunk) -> None:
         """Bytes of a source that is read forward, as they stand there. May begin before the
         ``start`` of this projection, never after it, and never ends inside a record."""
+
+    def verbatim_bytes(self, at: int, data: bytes) -> None:
+        """Bytes of a source that is read forward, in pieces as they were read: unfinished and
+        over-long lines are among them. Come before the `chunk` they are part of."""
 
     def document(self, data: bytes) -> None:
         """The bytes of a source that is read whole."""
@@ -189,8 +220,9 @@ def _rows(a: Agent, task: Task, day: Callable[[int], str], facts: Any) -> Rows:
 
 
 def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterator[Batch | Step]:
-    source = Source(agent=a.name, uri=task.uri)
-    beside = companions(a, task.uri)
+    uri = task.origin
+    source = Source(agent=a.name, uri=uri)
+    beside = companions(a, uri) if task.beside is None else dict(task.beside)
     bodies = any(p.bodies for p, _ in fed)
 
     def resumed(offset: int, state: bytes, bodies: bool) -> Reader:
@@ -198,15 +230,17 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterato
         return a.reader(cursor, text=bodies, companions=beside)
 
     reader = resumed(task.offset, task.state, bodies)
-    version = task.version if task.offset else a.mark(task.uri, beside)
+    version = task.version if task.offset else a.mark(uri, beside)
     rows = _rows(a, task, day, reader.facts)
-    uri, line, end, check = task.uri, task.line, task.offset, task.check
+    line, end, check = task.line, task.offset, task.check
     wanted = task.rows != NOT_WANTED
     takers = [(start, p.events) for p, start in fed]
     if wanted:
         takers.insert(0, (task.rows, rows.add))
     stat = (-1, *task.stat[1:])
-    for chunk in sources.chunks(uri, task.offset, task.check):
+    verbatim = [p.verbatim_bytes for p, _ in fed if p.verbatim]
+    tee = verbatim[0] if verbatim else None
+    for chunk in sources.chunks(uri, task.offset, task.check, copy=task.copy, tee=tee):
         for p, _ in fed:
             p.chunk(chunk)
         if chunk.continued:
@@ -284,10 +318,15 @@ def _companion(path: str) -> bytes | None:
 
 
 def _document(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterator[Batch]:
-    data = document_bytes(a, task.uri, task.kind, task.document, task.parts)
-    source = Source(agent=a.name, uri=task.uri, kind=task.kind)  # type: ignore[arg-type]
-    beside = companions(a, task.uri.partition("#")[0])
-    version = task.version or a.mark(task.uri, beside)
+    uri = task.origin
+    data: bytes | None
+    if task.copy is not None:
+        data = b"".join(task.copy.everything())
+    else:
+        data = document_bytes(a, uri, task.kind, task.document, task.parts)
+    source = Source(agent=a.name, uri=uri, kind=task.kind)  # type: ignore[arg-type]
+    beside = companions(a, uri.partition("#")[0]) if task.beside is None else dict(task.beside)
+    version = task.version or a.mark(uri, beside)
     # with bodies: a document is changed in place, and a text that grew is news as well
     bodies = len(data or b"") <= sources.LEAN_LINE
     reader = a.reader(Cursor(source=source), text=bodies, companions=beside)
@@ -295,11 +334,11 @@ def _document(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iter
     prints = b""
     if data is None:
         detail = f"larger than {sources.MAX_DOCUMENT >> 20} MiB"
-        rows.finding("too_long", detail, Ref(task.uri, 0, task.stat[0]))
+        rows.finding("too_long", detail, Ref(uri, 0, task.stat[0]))
     elif data:
         for p, _ in fed:
             p.document(data)
-        found = reader.feed(data, Ref(task.uri, 0, len(data)))
+        found = reader.feed(data, Ref(uri, 0, len(data)))
         for p, _ in fed:
             p.events(found)
         if task.rows != NOT_WANTED:

@@ -5,6 +5,7 @@ The walk imports nothing heavy, so that a warm command can see at once that noth
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import zlib
@@ -275,28 +276,65 @@ class Chunk:
         return check_hash(self.block if len(self.block) >= CHECK else self._before + self.block)
 
 
-def chunks(path: str, offset: int, check: bytes = b"") -> Iterator[Chunk]:
+def chunks(
+    path: str,
+    offset: int,
+    check: bytes = b"",
+    *,
+    copy: Opened | None = None,
+    tee: Callable[[int, bytes], None] | None = None,
+) -> Iterator[Chunk]:
     """Read forward from ``offset`` in bounded pieces that end just past a complete record.
 
     A last line without newline is given out only when it is a whole JSON object; otherwise it
     is left for a later read. A line over MAX_LINE is a chunk of its own, without its bytes.
+    ``copy`` is read in place of the file. ``tee`` is given all bytes that are read from
+    ``offset`` on, unfinished and over-long lines too, before the chunk they are part of.
 
     Raises OSError; also when the bytes before ``offset`` are not those of ``check`` (any more), or
     when the file has been cut to less than was read: between a look and a read, or while it is
     read, its writer may do anything.
     """
+    if copy is not None:
+        yield from _pieces(_packed_or_not(copy, path), offset, path, check)
+        return
     fd = open_regular(path)
     end = offset
     try:
         packed = path.endswith(".zst")
-        read = _unpacked(fd, path) if packed else lambda at, n: os.pread(fd, n, at)
-        for chunk in _pieces(read, offset, path, check):
+        read = _packed_or_not(Descriptor(fd), path)
+        for chunk in _pieces(_teed(read, offset, tee) if tee else read, offset, path, check):
             end = chunk.end
             yield chunk
         if not packed and os.fstat(fd).st_size < end:
             raise OSError(ESTALE, "cut short while it was read", path)
     finally:
         os.close(fd)
+
+
+class Descriptor:
+    """An open file, read like an archived copy."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.size = os.fstat(fd).st_size
+
+    def read(self, at: int, size: int) -> bytes:
+        return os.pread(self.fd, size, at)
+
+
+def _packed_or_not(opened: Opened, path: str) -> Reading:
+    return _unpacked(opened, path) if path.endswith(".zst") else opened.read
+
+
+def _teed(read: Reading, offset: int, tee: Callable[[int, bytes], None]) -> Reading:
+    def both(at: int, size: int) -> bytes:
+        data = read(at, size)
+        if at >= offset and data:
+            tee(at, data)
+        return data
+
+    return both
 
 
 def _pieces(read: Reading, offset: int, path: str, check: bytes) -> Iterator[Chunk]:
@@ -393,14 +431,27 @@ class Bomb(Exception):
     """A compressed file unpacks to far more than it may."""
 
 
-def _unpacked(fd: int, path: str) -> Reading:
+class _Forward(io.RawIOBase):
+    """Reads on from the beginning, as a decompressor wants it."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened, self.at = opened, 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.opened.read(self.at, CHUNK if size < 0 else size)
+        self.at += len(data)
+        return data
+
+
+def _unpacked(opened: Opened, path: str) -> Reading:
     """Sequential reading of a zstd file; offsets are of the unpacked bytes."""
+    from typing import IO, cast
+
     import zstandard
 
-    size = max(1, os.fstat(fd).st_size)
+    size = max(1, opened.size)
     stream = zstandard.ZstdDecompressor(max_window_size=64 << 20).stream_reader(
-        open(fd, "rb", closefd=False),  # noqa: SIM115 - the caller closes the descriptor
-        read_across_frames=True,
+        cast("IO[bytes]", _Forward(opened)), read_across_frames=True
     )
     position = 0
 
@@ -428,6 +479,15 @@ def _unpacked(fd: int, path: str) -> Reading:
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class Opened(Protocol):
+        """Bytes that stand open: a file, or an archived copy."""
+
+        @property
+        def size(self) -> int: ...
+        def read(self, at: int, size: int, /) -> bytes:
+            """Up to so many bytes from an offset on; none at the end."""
 
     Reading = Callable[[int, int], bytes]
     Place = tuple[int, int, int, int, int]

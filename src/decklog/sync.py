@@ -6,18 +6,21 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from decklog import agents, indexing, pricing, reading, sources
+from decklog.copying import ARCHIVE_BEHIND, Copying
 from decklog.errors import StoreError
 from decklog.model import Usage
 from decklog.plan import News, Plan
-from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Projection, Step, Task, Told
+from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Copied, Projection, Step, Task, Told
 from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
 from decklog.store.text import SHARDS
 
 if TYPE_CHECKING:
+    from decklog.archive import Archive
     from decklog.sources import File
     from decklog.store.sqlite import SqliteStore
 
@@ -91,6 +94,8 @@ def run(
     progress: Callable[[int, int], None] | None = None,
     wait: float = 30.0,
     complete: bool = True,
+    archive: Archive | None = None,
+    keep: bool = True,
 ) -> Report:
     """Bring the store up to date with every source below the roots.
 
@@ -98,10 +103,12 @@ def run(
     before that: what another process has written since is newer than what was seen. ``day`` gives
     the calendar day of a moment in zone ``tz``. ``progress`` is told (bytes done, bytes in all).
     The text index is brought up to date too, where it is not ``complete`` only if that is little.
+    What is gone from disk is read from ``archive``, where one is given, and with ``keep`` what is
+    read is copied into it, again where not ``complete`` only if that is little.
     Raises StoreBusy when another process keeps writing for ``wait`` seconds, and StoreError, after
     all rows are in, when the text index could not be written.
     """
-    with store.writing(wait):
+    with store.writing(wait), archive.writing(wait) if archive else nullcontext():
         store.db.pragma("wal_autocheckpoint", 4_000)
         store.bulk()
         if store.get("tz") not in (None, tz):
@@ -114,8 +121,11 @@ def run(
             files, mark = sources.survey(r[1:] for r in look.roots)
         else:
             files, mark, _ = seen
-        plan, work = _plan(store, look, files, None, complete)
+        copying = Copying(archive, store, keep=keep) if archive else None
+        plan, work = _plan(store, look, files, None, complete, copying)
         _read_all(store, work, day, jobs, progress)
+        if copying and copying.apart and work.text:
+            _read_all(store, _retold(store, copying), day, 1, None)
         sessions = store.link()
         problems = _finish(store, mark, work)
     if work.failed:
@@ -139,15 +149,18 @@ def some(
     *,
     day: Callable[[int], str],
     wait: float = 30.0,
+    archive: Archive | None = None,
 ) -> Round:
-    """Read only what is new by ``news`` into a store that a `run` has brought up to date before.
+    """Read only what is new by ``news`` into a store that a `run` has brought up to date before,
+    and copy it into ``archive``.
 
     Sessions are renewed by `settle`, which may wait a little: what it does depends on the size of
     a session, not on that of what is new. Raises StoreBusy as `run` does.
     """
-    with store.writing(wait):
+    with store.writing(wait), archive.writing(wait) if archive else nullcontext():
         store.db.pragma("wal_autocheckpoint", 4_000)
-        _, work = _plan(store, look, news.files, news, False)
+        copying = Copying(archive, store) if archive else None
+        _, work = _plan(store, look, news.files, news, False, copying)
         _read_all(store, work, day, 1, None)
         store.put_all({TEXT_PENDING: str(work.pending)})
         return Round(work.tasks, store.untried(t.source for t in work.tasks))
@@ -166,6 +179,7 @@ def _finish(store: SqliteStore, mark: str, work: _Work | None = None) -> int:
     store.put_all({
         "fingerprint": mark, "problems": str(problems), "retry": str(int(store.unfinished())),
         **({TEXT_PENDING: str(work.pending)} if work else {}),
+        **({ARCHIVE_BEHIND: str(work.copying.behind)} if work and work.copying else {}),
     })  # fmt: skip
     return problems
 
@@ -173,8 +187,10 @@ def _finish(store: SqliteStore, mark: str, work: _Work | None = None) -> int:
 class _Work:
     """What is to be read, and what the reading came to."""
 
-    def __init__(self, tasks: list[Task], text: bool, pending: int, before: int) -> None:
-        self.tasks = tasks
+    def __init__(
+        self, tasks: list[Task], text: bool, pending: int, before: int, copying: Copying | None
+    ) -> None:
+        self.tasks, self.copying = tasks, copying
         self.text = text
         """Whether the texts of the sources are indexed too."""
         self._pending, self._before = pending, before
@@ -202,18 +218,25 @@ def _plan(
     files: list[list[File]],
     news: News | None,
     complete: bool,
+    copying: Copying | None,
 ) -> tuple[Plan, _Work]:
-    """What to read, for rows and for texts. All that the text index lacks is looked for when it
-    is to be ``complete``, or lacks little."""
+    """What to read, for rows, texts and archive. All that the text index lacks is looked for when
+    it is to be ``complete``, or lacks little."""
     pending = store.get(TEXT_PENDING)
     left = int(pending or 0)
     look_back = pending != "0" and news is None and (complete or left <= INLINE_BYTES)
     with indexing.Lacking(store.folder, store.identity()) as lacking:
-        plan = Plan(store, news, lacking.behind if look_back else None)
+        behind = lacking.behind if look_back else None
+        plan = Plan(store, news, behind, copying.renamed if copying else lambda old, new: None)
         for (name, path, _, _), found in zip(look.roots, files, strict=True):
             if found or news is None:
                 plan.root(name, path, found)
         tasks = plan.finish()
+        if copying and news is None:
+            tasks += copying.gone(tasks, plan.known, plan.met)
+            if look_back:
+                wanted = {t.uri for t in tasks}
+                tasks += copying.told_again(lacking.gone, plan.known, wanted)
         before = 0 if look_back else left
         left = sum(plan.behind.values()) if look_back else left
         left += sum(t.weight for t in tasks if t.rows != NOT_WANTED)
@@ -224,7 +247,18 @@ def _plan(
             tasks = [lacking.aimed(t) for t in tasks]
         else:
             tasks = [t for t in tasks if t.rows != NOT_WANTED]
-    return plan, _Work(tasks, text, left, before)
+    if copying:
+        tasks = copying.fed(tasks, plan.known, complete=complete or news is not None)
+    return plan, _Work(tasks, text, left, before, copying)
+
+
+def _retold(store: SqliteStore, copying: Copying) -> _Work:
+    """The texts of what was set apart in this sync: they are read from the archive."""
+    known = store.known()
+    with indexing.Lacking(store.folder, store.identity()) as lacking:
+        lacking.behind(known)
+        tasks = [lacking.aimed(t) for t in copying.told_again(lacking.gone, known, ())]
+    return _Work(tasks, True, 0, 0, None)
 
 
 def _price(provider: str, model: str, at: int | None, *tokens: int) -> int | None:
@@ -239,28 +273,47 @@ def _read_all(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Read the tasks and write what they give."""
-    tasks = work.tasks
+    tasks, copying = work.tasks, work.copying
     total = sum(t.weight for t in tasks)
     jobs = jobs or min(4, os.cpu_count() or 1)
     identity = store.identity()
 
-    def projections(share: int = 0) -> list[Projection]:
-        return [indexing.Texts(store.folder, identity)] if work.text else []
+    def projections(share: int, emit: Callable[[Copied], None]) -> list[Projection]:
+        texts = [indexing.Texts(store.folder, identity)] if work.text else []
+        return [*texts, *(copying.projections(emit) if copying else ())]
 
-    stream: Iterator[Batch | Step | Told]
+    def commit(group: list[Batch]) -> None:
+        if copying:
+            copying.commit()  # no cursor without the bytes it stands for
+        for b in group:
+            if b.source in documents and b.stat[0] >= 0:
+                kept = store.replace(b, documents[b.source])
+                if kept and copying:
+                    copying.kept(documents[b.source], kept)
+        store.apply(group)
+        if copying:
+            copying.settle(group)
+
+    documents = {t.source: t.uri for t in tasks if t.kind != "jsonl" and t.version != "anchor"}
+    stream: Iterator[Batch | Step | Told | Copied]
     if jobs > 1 and total > FORK_BYTES and len(tasks) > 1 and sys.platform != "win32":
         from decklog import workers
 
         # each shard of the index has one process that writes to it
         stream = workers.parallel(tasks, day, SHARDS if work.text else jobs, projections)
     else:
-        stream = reading.read(tasks, day, projections())
+        emit = copying.take if copying else lambda copied: None
+        stream = reading.read(tasks, day, projections(0, emit))
     started = {t.source: (t.offset, t.line) for t in tasks}
     group: list[Batch] = []
     pending = 0
     for b in stream:
         if isinstance(b, Told):
             work.tell(b)
+            continue
+        if isinstance(b, Copied):
+            if copying:
+                copying.take(b)
             continue
         offset, line = started[b.source]
         work.bytes += max(0, b.offset - offset)
@@ -270,13 +323,12 @@ def _read_all(
             group.append(b)
             pending += len(b.usage) + len(b.calls) + len(b.touched) + len(b.prompts)
         if pending >= ROWS_PER_BATCH or len(group) >= BATCHES_PER_COMMIT:
-            store.apply(group)
+            commit(group)
             group, pending = [], 0
         elif isinstance(b, Batch):
             continue
         if progress:
             progress(work.bytes, total)
-    if group:
-        store.apply(group)
+    commit(group)
     if progress and total:
         progress(total, total)

@@ -11,9 +11,11 @@ import selectors
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from decklog.errors import SourceError
-from decklog.reading import Projection, Step, Task, Told, read
+from decklog.reading import Copied, Projection, Step, Task, Told, read
 from decklog.store.rows import Batch
 
 _HEAD = struct.Struct("<Q")
@@ -36,11 +38,11 @@ def parallel(
     tasks: Sequence[Task],
     day: Callable[[int], str],
     jobs: int,
-    projections: Callable[[int], Sequence[Projection]],
-) -> Iterator[Batch | Step | Told]:
+    projections: Callable[[int, Callable[[Copied], None]], Sequence[Projection]],
+) -> Iterator[Batch | Step | Told | Copied]:
     """`read` in several processes, one for each share of the tasks. They are forked: a fork starts
     in under a millisecond and shares what is loaded. ``projections`` opens those of a share, in
-    the process that feeds them.
+    the process that feeds them; it is also given what sends records for the archive.
 
     Raises SourceError when a worker dies.
     """
@@ -60,7 +62,7 @@ def parallel(
                 # Above all the store's lock: it would outlive the caller with us.
                 os.closerange(3, writing)
                 os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
-                for item in read(share, day, projections(i)):
+                for item in read(share, day, projections(i, partial(_send, writing))):
                     _send(writing, item)
                 code = 0
             except (BrokenPipeError, KeyboardInterrupt):
@@ -90,10 +92,11 @@ def _widen(pipe: int) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
 
 
-_KINDS: tuple[type[Batch] | type[Step] | type[Told], ...] = (Batch, Step, Told)
+_Sent: TypeAlias = Batch | Step | Told | Copied
+_KINDS: tuple[type[_Sent], ...] = (Batch, Step, Told, Copied)
 
 
-def _send(fd: int, item: Batch | Step | Told) -> None:
+def _send(fd: int, item: _Sent) -> None:
     body = marshal.dumps((_KINDS.index(type(item)), tuple(item)))
     for data in (_HEAD.pack(len(body)), body):
         view = memoryview(data)
@@ -101,9 +104,7 @@ def _send(fd: int, item: Batch | Step | Told) -> None:
             view = view[os.write(fd, view) :]
 
 
-def _receive(
-    selector: selectors.DefaultSelector, children: dict[int, int]
-) -> Iterator[Batch | Step | Told]:
+def _receive(selector: selectors.DefaultSelector, children: dict[int, int]) -> Iterator[_Sent]:
     while children:
         for key, _ in selector.select():
             fd: int = key.fd

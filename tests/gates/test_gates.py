@@ -344,7 +344,8 @@ def test_a_store_built_anew_is_the_same_row_for_row(tmp_path: Path) -> None:
     left = {p.name for p in home.own.iterdir()}
     databases = ("decklog.db", "text-0.db", "text-1.db")
     assert left <= {f"{name}{end}" for name in databases for end in ("", "-shm", "-wal")} | {
-        "write.lock"
+        "archive",
+        "write.lock",
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from decklog import sources, store, zones
-from decklog.errors import StoreBusy
+from decklog.errors import Busy, StoreBusy
 from decklog.hub.following import Following
 from decklog.hub.health import ABILITIES, Health
 from decklog.hub.lookout import remember, remembered
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from decklog.config import Config
+    from decklog.hub.archive import Archived
     from decklog.hub.conversations import Conversations
     from decklog.hub.fleet import Fleet
     from decklog.log import Logs
@@ -60,7 +61,17 @@ class Decklog(Numbers, Health, Following):
         self.zone = zones.Zone(config.tz, config.env)
         self.store: Any = store.open(config.data_dir)
         self._log: Logs | None = None
+        self._archive: Archived | None = None
         self._fleet: Fleet | None = None
+
+    @property
+    def archive(self) -> Archived:
+        """The verbatim copies of what was read; see `decklog.hub.archive.Archived`."""
+        if self._archive is None:
+            from decklog.hub.archive import Archived
+
+            self._archive = Archived(self)
+        return self._archive
 
     @property
     def fleet(self) -> Fleet:
@@ -87,6 +98,8 @@ class Decklog(Numbers, Health, Following):
         if self._log is not None:
             self._log.close()
         self.store.close()
+        if self._archive is not None:
+            self._archive.close()
 
     @property
     def log(self) -> Logs:
@@ -159,6 +172,8 @@ class Decklog(Numbers, Health, Following):
             progress=progress,
             wait=wait,
             complete=complete,
+            archive=self.archive.files if self.config.archive or self.archive.exists() else None,
+            keep=self.config.archive,
         )
         if roots is None:
             remember(self.store, self.config, look)
@@ -177,15 +192,17 @@ class Decklog(Numbers, Health, Following):
             return ""
         try:
             self._run(looked, progress, 2.0, complete=False)
-        except StoreBusy:
+        except (Busy, StoreBusy):
             return "another decklog is reading transcripts; the newest may be missing"
         return ""
 
     def sync_if_news(self, progress: Callable[[int, int], None] | None = None) -> Report | None:
-        """`sync`, or None when nothing on disk changed and all texts are indexed."""
+        """`sync`, or None when nothing on disk changed, all texts are indexed and the archive has
+        all that was read."""
         looked = self._look()
         news = looked[2] or self.store.get("text_pending") != "0"
-        return self._run(looked, progress, 30.0) if news else None
+        late = self.config.archive and self.store.get("archive_behind") != "0"
+        return self._run(looked, progress, 30.0) if news or late else None
 
     @property
     def conversations(self) -> Conversations:
@@ -200,12 +217,17 @@ class Decklog(Numbers, Health, Following):
 
 
 def rebuild_store(config: Config, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Make the store anew from the sources; works also where the old one cannot be opened."""
+    """Make the store anew from the sources and the archive; works also where the old one cannot
+    be opened. Rows that neither can give any more are taken over from the old one."""
+    from contextlib import closing
+
     from decklog import sync
+    from decklog.archive import Archive
 
     zone = zones.Zone(config.tz, config.env)
     look = sync.lookout(config.env)
-    with store.rebuild(config.data_dir) as fresh:
+    archive = Archive(config.data_dir)
+    with closing(archive), store.rebuild(config.data_dir) as fresh:
         report = sync.run(
             fresh,  # type: ignore[arg-type]
             look,
@@ -213,6 +235,8 @@ def rebuild_store(config: Config, progress: Callable[[int, int], None] | None = 
             day=zone.day,
             jobs=config.jobs,
             progress=progress,
+            archive=archive if config.archive or archive.exists() else None,
+            keep=config.archive,
         )
         remember(fresh, config, look)
     return report

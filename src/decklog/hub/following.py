@@ -203,6 +203,7 @@ class Following:
         """What watches for `changes`; begins when it is first asked for."""
         if self._live is None:
             from decklog import sync
+            from decklog.archive import Archive
             from decklog.live import Live
 
             made = Live(
@@ -211,6 +212,7 @@ class Following:
                 self._open_store,
                 self._catch_up,
                 self.zone.day,
+                archive=Archive(self.config.data_dir) if self.config.archive else None,
             )
             made.start()
             self._live = made
@@ -229,11 +231,24 @@ class Following:
         return store.open(self.config.data_dir)
 
     def _catch_up(self, store: Any, seen: Any) -> None:
+        from contextlib import closing
+
         from decklog import sync
+        from decklog.archive import Archive
         from decklog.hub.lookout import remember
 
         look = sync.lookout(self.config.env)
-        sync.run(store, look, seen, tz=self.zone.name, day=self.zone.day, jobs=self.config.jobs)
+        with closing(Archive(self.config.data_dir)) as archive:
+            sync.run(
+                store,
+                look,
+                seen,
+                tz=self.zone.name,
+                day=self.zone.day,
+                jobs=self.config.jobs,
+                archive=archive if self.config.archive or archive.exists() else None,
+                keep=self.config.archive,
+            )
         remember(store, self.config, look)
 
     def _stop_following(self) -> None:

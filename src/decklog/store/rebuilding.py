@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,10 @@ def rebuilding(folder: str) -> Iterator[SqliteStore]:
             fresh = SqliteStore(beside)
             try:
                 yield fresh
+                try:
+                    carry_over(old, fresh)
+                except StoreCorrupt:
+                    _keep(folder)
                 _copy(fresh.db, old.db)
             finally:
                 fresh.close()
@@ -39,6 +44,35 @@ def rebuilding(folder: str) -> Iterator[SqliteStore]:
     finally:
         old.close()
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def carry_over(old: SqliteStore, fresh: SqliteStore) -> None:
+    """Take over the sources that the fresh store knows nothing of, with their rows: they are not
+    on disk any more, and not in the archive."""
+    there = fresh.known()
+    missing = [row[0] for uri, row in old.known().items() if uri not in there]
+    if not missing:
+        return
+    with fresh.writing():
+        fresh.db.execute("attach database ? as old", (old.path,))
+        try:
+            damage = None
+            for source in missing:
+                try:
+                    fresh.carry(source)
+                except StoreCorrupt as error:  # what can still be read of it
+                    damage = error
+        finally:
+            fresh.db.execute("detach database old")
+            fresh.link()
+        if damage is not None:
+            raise damage
+
+
+def _keep(folder: str) -> None:
+    """Copy a damaged database aside before it is overwritten."""
+    path = os.path.join(folder, FILE)
+    shutil.copyfile(path, f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
 
 
 def _copy(fresh: Connection, old: Connection) -> None:

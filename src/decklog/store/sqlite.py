@@ -275,19 +275,66 @@ class SqliteStore(queries.Reading):
             )
 
     def retire(self, source: int, uri: str) -> None:
-        taken = "select 1 from source where uri = ?"
         with self._transaction():
             self._soil(source)
-            n = 1
-            while self.db.execute(taken, (_uri(f"{uri}{REWRITTEN}{n}"),)).fetchone():
-                n += 1
             self.db.execute(
                 "update source set gone = 1, uri = ? where id = ?",
-                (_uri(f"{uri}{REWRITTEN}{n}"), source),
+                (_uri(self.rewritten(uri)), source),
             )
             self.db.execute(_TROUBLE_OVER, (source,))
-            detail = "the file was rewritten; what was read of it before is kept"
-            self.db.execute(_FINDING, (source, "rewritten", detail, 0, 0, 0, 0))
+            self.db.execute(_FINDING, _rewritten(source))
+
+    def rewritten(self, uri: str) -> str:
+        """The uri that `retire` gives next to what was read of a source."""
+        taken = "select 1 from source where uri = ?"
+        n = 1
+        while self.db.execute(taken, (_uri(f"{uri}{REWRITTEN}{n}"),)).fetchone():
+            n += 1
+        return f"{uri}{REWRITTEN}{n}"
+
+    def replace(self, batch: Batch, uri: str) -> str:
+        """Make room for a document that was read anew.
+
+        Rows read of it before go, unless they hold something that is not in the new ones: then
+        they are kept, and the uri they have from now on is returned.
+        """
+        from decklog.store import generations
+
+        source = batch.source
+        if generations.covered(self.db, batch):
+            self.forget(source)
+            return ""
+        kept = self.rewritten(uri)
+        with self._transaction():
+            self._soil(source)
+            other = generations.set_apart(self.db, source, _uri(kept))
+            self.db.execute(_FINDING, _rewritten(other))
+        return kept
+
+    def carry(self, source: int) -> None:
+        """Take over a source from the store that is attached as ``old``."""
+        from decklog.store import generations
+
+        with self._transaction():
+            made = generations.carry(self.db, source)
+            self._soil(made)
+            if self.db.execute("select 1 from part where source = ?", (made,)).fetchone():
+                detail = "neither the disk nor the archive has it; what was read of it is kept"
+                row = (made, "carried", detail, 0, 0, 0, 0)
+                self.db.execute("delete from finding where source = ? and reason = ?", row[:2])
+                self.db.execute(_FINDING, row)
+
+    def restored(self, sources: Iterable[tuple[int, bool]]) -> None:
+        """Sources that were read from the archive are not on disk; some (True) were rewritten."""
+        with self._transaction():
+            for source, rewritten in sources:
+                self._soil(source)
+                self.db.execute("update source set gone = 1 where id = ?", (source,))
+                if rewritten:
+                    self.db.execute(
+                        "delete from finding where source = ? and reason = 'rewritten'", (source,)
+                    )
+                    self.db.execute(_FINDING, _rewritten(source))
 
     def mark_gone(self, sources: Iterable[int], gone: bool) -> None:
         with self._transaction():
@@ -421,6 +468,11 @@ def _uri(path: str) -> str | bytes:
     except UnicodeEncodeError:
         return os.fsencode(path)
     return path
+
+
+def _rewritten(source: int) -> tuple[int, str, str, int, int, int, int]:
+    detail = "the file was rewritten; what was read of it before is kept"
+    return source, "rewritten", detail, 0, 0, 0, 0
 
 
 def _marks(n: int) -> str:
