@@ -5,7 +5,6 @@ What it means is for `decklog.state` (states), `decklog.match` (sessions) and `d
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import time
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from decklog import databases, reading, sources
+from decklog import sources
 from decklog.agents import Agent, Own, Reader, Sign
 from decklog.agents._shared import to_ms
 from decklog.match import Claim
@@ -34,7 +33,7 @@ from decklog.model import (
 from decklog.model.fleet import AgentProcess, Evidence, Identity, Process, Says
 from decklog.state import observed
 
-FIRST_LOOK = 16 * 1024
+FIRST_LOOK = 8 * 1024
 """Bytes of a transcript's end that are read at first; more where no turn is seen in them."""
 FURTHEST_LOOK = 1024 * 1024
 TORN = 3
@@ -92,7 +91,11 @@ def own_files(
 
 
 def _paths(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern)) if "*" in pattern else [pattern]
+    if "*" not in pattern:
+        return [pattern]
+    import glob
+
+    return sorted(glob.glob(pattern))
 
 
 def _own(agent: Agent, path: str) -> tuple[Own, int] | None:
@@ -158,7 +161,7 @@ class Transcript:
             if self.kind == "jsonl":
                 return self._lines()
             return self._document()
-        except (OSError, sources.Bomb, databases.Unreadable, databases.UnknownSchema):
+        except (OSError, sources.Bomb):
             return Heard([], [])
 
     def _lines(self) -> Heard:
@@ -199,7 +202,12 @@ class Transcript:
         seen = tuple(_stamp(p) for p in (path, f"{path}-wal"))
         if seen == self.seen:
             return Heard([], [])
-        data = reading.document_bytes(self.agent, self.uri, self.kind, document, [])
+        from decklog import databases, reading
+
+        try:
+            data = reading.document_bytes(self.agent, self.uri, self.kind, document, [])
+        except (databases.Unreadable, databases.UnknownSchema):
+            return Heard([], [])
         self.seen = seen
         if not data:
             return Heard([], [])

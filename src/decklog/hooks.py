@@ -15,7 +15,6 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from decklog import durable
@@ -212,6 +211,8 @@ def _read(path: str) -> bytes | None:
 
 
 def _digest(data: bytes) -> str:
+    from hashlib import sha256
+
     return sha256(data).hexdigest()
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from posixpath import normpath
 from typing import NamedTuple
@@ -151,12 +152,15 @@ class _Pool:
         self.canonical = canonical
         self.now = now
         self.sessions = {s.id: s for s in sorted(sessions, key=lambda s: s.id)}
-        self.by_path = {canonical(p): s.id for s in self.sessions.values() for p in s.sources}
         self.bound: dict[Identity, _Bound] = {}
         self.open: dict[Identity, list[Candidate]] = {}
         self.before: dict[Identity, Binding] = {}
         self.served: set[str] = set()
         """Sessions that a service holds for a process we have not told yet."""
+
+    @cached_property
+    def by_path(self) -> dict[str, str]:
+        return {self.canonical(p): s.id for s in self.sessions.values() for p in s.sources}
 
     # -- what is stated --------------------------------------------------------------------------
 

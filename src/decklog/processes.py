@@ -29,6 +29,11 @@ TOOLS = 512
 """Members of one tree that are listed; more come from a build that an agent started."""
 
 
+PAGE = 4096
+LONGEST = 1 << 20
+"""Bytes of a command line that are looked at."""
+
+
 class Table(Protocol):
     """Where processes are seen. The fake one of tests answers the same."""
 
@@ -104,10 +109,16 @@ class Linux:
 
     def _read(self, pid: str, name: str) -> bytes:
         try:
-            with open(f"{self.root}/{pid}/{name}", "rb", buffering=0) as f:
-                return f.read()
+            fd = os.open(f"{self.root}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return b""
+        try:
+            data = os.read(fd, PAGE)
+            return data if len(data) < PAGE else data + os.read(fd, LONGEST)
+        except OSError:
+            return b""
+        finally:
+            os.close(fd)
 
     def _stat(self, pid: str) -> _Stat | None:
         data = self._read(pid, "stat")
@@ -253,34 +264,36 @@ def snapshot(
     seen = of or table()
     listed = seen.list(time.monotonic() + timeout)
     known = tuple(agents)
-    found: dict[int, tuple[Agent, Invocation]] = {}
+    found: dict[int, _Known] = {}
     for p in listed:
-        if p.argv:
-            match = _recognise(p, known, seen)
-            if match is not None:
-                found[p.pid] = match
-    forest = _Forest(listed, {pid: a.name for pid, (a, _) in found.items()})
+        if p.argv and (one := _recognise(p, known, seen)) is not None:
+            found[p.pid] = one
+    forest = _Forest(listed, {pid: one.agent.name for pid, one in found.items()})
     own = set() if ourselves is None else set(forest.below(ourselves))
     trees = []
     for pid in found:
         if pid in own or forest.wraps(pid) is not None:
             continue
-        tree = _tree(pid, forest, found, seen)
-        if tree is not None:
-            trees.append(tree)
+        trees.append(_tree(pid, forest, found))
     return sorted(trees, key=lambda t: (t.root.start_ticks, t.root.pid))
 
 
-def _recognise(p: Process, known: Sequence[Agent], seen: Table) -> tuple[Agent, Invocation] | None:
+class _Known(NamedTuple):
+    agent: Agent
+    said: Invocation
+    process: Process
+
+
+def _recognise(p: Process, known: Sequence[Agent], seen: Table) -> _Known | None:
     for agent in known:
         if agent.process(p.argv, "") is None:
             continue
-        looked = seen.look(p, files=False)  # its program may tell that it is something else
+        looked = seen.look(p, files=agent.holds_files)
         if looked is None:
             return None
-        invocation = agent.process(p.argv, looked.exe)
-        if invocation is not None:
-            return agent, invocation
+        said = agent.process(p.argv, looked.exe)  # its program may tell that it is another
+        if said is not None:
+            return _Known(agent, said, msgspec.structs.replace(looked, agent=agent.name))
     return None
 
 
@@ -347,27 +360,13 @@ def _tail(argv: Sequence[str]) -> tuple[str, ...]:
     return run.args if run is not None else tuple(argv)
 
 
-def _tree(
-    pid: int,
-    forest: _Forest,
-    found: Mapping[int, tuple[Agent, Invocation]],
-    seen: Table,
-) -> AgentProcess | None:
-    agent, _ = found[pid]
-    members: list[Process] = []
-    inner = pid
-    for member in forest.members(pid):
-        if member not in found:
-            members.append(forest.by_pid[member])
-            continue
-        looked = seen.look(forest.by_pid[member], files=agent.holds_files)
-        if looked is None and member == pid:
-            return None
-        if looked is not None:
-            inner = member  # the innermost process of the agent is the agent proper
-            members.append(msgspec.structs.replace(looked, agent=agent.name))
+def _tree(pid: int, forest: _Forest, found: Mapping[int, _Known]) -> AgentProcess:
+    agent = found[pid].agent
+    pids = forest.members(pid)
+    inner = [m for m in pids if m in found][-1]  # of all wrappers the last is the agent proper
+    members = [found[m].process if m in found else forest.by_pid[m] for m in pids]
     proper = next(p for p in members if p.pid == inner)
-    said = found[inner][1]
+    said = found[inner].said
     cwd = os.path.join(proper.cwd or members[0].cwd, said.cwd)
     return AgentProcess(
         agent=agent.name,

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal, TypeAlias
+from zlib import crc32
 
 from msgspec.structs import replace
 
@@ -46,6 +46,7 @@ TOLD = (
 )  # fmt: skip
 """Arguments that say what a call is for, most telling first."""
 
+Kind: TypeAlias = Literal["", "prompt", "reasoning", "text", "tool", "todo", "summary"]
 Summariser = Callable[[Thought, Sequence[Event]], str | None]
 """Replaces the line: given the thought and the events behind it; None keeps the line."""
 
@@ -58,63 +59,81 @@ def context_limit(agent: str) -> int:
     return CONTEXTS.get(agent, CONTEXT)
 
 
-def think(thought: Thought, events: Iterable[Event]) -> Thought:
+def think(thought: Thought, events: Sequence[Event]) -> Thought:
     """The thought after these events, which follow those it was made of."""
-    for e in events:
-        new = _after(thought, e)
-        thought = replace(new, seq=thought.seq + 1, session=new.session or e.session)
-    return thought
+    line_found = False
+    asked: list[UserMessage] = []
+    new = thought
+    edited: bool | None = None
+    tokens: int | None = None
+    for e in reversed(events):  # the latest counts: most need no second look
+        if isinstance(e, UserMessage):
+            if not e.injected and (not asked or e.content == asked[-1].content):
+                asked.append(e)
+        elif isinstance(e, ToolCalled):
+            if edited is None:
+                edited = _edits(e)
+        elif isinstance(e, UsageReported) and tokens is None and e.rank == 2:
+            tokens = e.usage.total
+        if not line_found and (said := _line_of(e)) is not None:
+            line_found = True
+            new = replace(new, text=said[1], kind=said[0], at=e.at)
+    if asked:
+        new = _asked(new, asked[-1])
+    return replace(
+        new,
+        edited=thought.edited if edited is None else edited,
+        tokens=thought.tokens if tokens is None else tokens,
+        session=thought.session or next((e.session for e in events if e.session), ""),
+        seq=thought.seq + len(events),
+    )
 
 
-def _after(t: Thought, e: Event) -> Thought:
+def _line_of(e: Event) -> tuple[Kind, str] | None:
+    """What an event has to say for itself, if anything."""
+    kind: Kind = ""
+    text = ""
     match e:
         case UserMessage(injected=False):
-            return _asked(t, e)
-        case Reasoning(content=content) | AssistantMessage(content=content):
-            text = line(content)
-            kind = "reasoning" if isinstance(e, Reasoning) else "text"
-            return replace(t, text=text, kind=kind, at=e.at) if text else t
+            kind, text = "prompt", line(e.content)
+        case Reasoning():
+            kind, text = "reasoning", line(e.content)
+        case AssistantMessage():
+            kind, text = "text", line(e.content)
         case ToolCalled():
-            return _called(t, e)
-        case UsageReported(usage=usage) if e.rank == 2:
-            return replace(t, tokens=usage.total)
-        case _:
-            return t
+            given = _given(e)
+            step = _step(given) if e.tool_name in PLANS else ""
+            told = line(_told(given) or (e.paths[0] if e.paths else ""))
+            kind = "todo" if step else "tool"
+            text = step or line(f"{e.tool_name}: {told}" if told else e.tool_name)
+    return (kind, text) if text else None
 
 
 def _asked(t: Thought, e: UserMessage) -> Thought:
     objective = line(e.content)
     if not objective:
         return t
-    print_ = blake2b(" ".join(e.content.split()).encode("utf-8", "replace"), digest_size=8)
-    fingerprint = print_.hexdigest()
-    same = fingerprint == t.fingerprint
-    return replace(
-        t,
-        text=objective,
-        kind="prompt",
-        at=e.at,
-        objective=objective,
-        fingerprint=fingerprint,
-        objective_changed_at=t.objective_changed_at if same else e.at,
-    )
+    fingerprint = _print(e)
+    changed = t.objective_changed_at if fingerprint == t.fingerprint else e.at
+    return replace(t, objective=objective, fingerprint=fingerprint, objective_changed_at=changed)
 
 
-def _called(t: Thought, e: ToolCalled) -> Thought:
+def _print(e: UserMessage) -> str:
+    return f"{crc32(' '.join(e.content.split()).encode('utf-8', 'replace')):08x}"
+
+
+def _given(e: ToolCalled) -> object:
     try:
-        given = json.loads(bytes(e.input))
+        return json.loads(bytes(e.input))
     except (ValueError, RecursionError):
-        given = None
-    edited = t.edited or e.tool_kind in ("file_edit", "file_write")
-    if e.tool_name in PLANS and (step := _step(given)):
-        return replace(t, text=step, kind="todo", at=e.at, edited=edited)
-    if e.tool_kind == "shell" and _commits(given):
-        edited = False
-    told = line(_told(given) or (e.paths[0] if e.paths else ""))
-    text = line(f"{e.tool_name}: {told}" if told else e.tool_name)
-    if not text:
-        return replace(t, edited=edited)
-    return replace(t, text=text, kind="tool", at=e.at, edited=edited)
+        return None
+
+
+def _edits(e: ToolCalled) -> bool | None:
+    """Whether there are uncommitted changes after this call; None where it changes nothing."""
+    if e.tool_kind in ("file_edit", "file_write"):
+        return True
+    return False if e.tool_kind == "shell" and _commits(_given(e)) else None
 
 
 def _told(given: object) -> str:
@@ -157,10 +176,11 @@ def _commits(given: object) -> bool:
 
 _marks = re.compile(r"[*_`#>]{1,6}")
 _secret = re.compile(
-    r"""(?ix)
-    \b(?:sk|pk|rk|xox[abps]|gh[pousr]|github_pat|glpat|hf|AIza|AKIA|ASIA|ya29|npm|pypi|eyJ)
+    r"""(?x)
+    \b(?:[spr]k[-_]|xox[abeprs]-|gh[pousr]_|github_pat_|glpat-|hf_|npm_|pypi-
+        |AIza|AKIA|ASIA|ya29\.|eyJ)
         [-_A-Za-z0-9.]{12,400}
-    | (?<=bearer\x20)[^\s'"]{6,400}
+    | (?<=[Bb]earer\x20)[^\s'"]{6,400}
     | (?<=:\/\/)[^\s:\/@'"]{1,100}:[^\s@'"\/]{1,200}(?=@)
     | (?<=-----BEGIN\x20)[A-Z\x20]{0,20}PRIVATE\x20KEY.{0,2000}
     """
@@ -169,6 +189,12 @@ _named = re.compile(
     r"""(?ix)\b([\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\w-]{0,20}
     ["']?\s?[=:]\s?["']?)[^\s'"]{4,400}"""
 )
+_secret_signs = (
+    *("sk-", "sk_", "pk_", "rk_", "xox", "gh", "glpat-", "hf_", "AIza", "AKIA", "ASIA", "ya29."),
+    *("npm_", "pypi-", "eyJ", "earer ", "://", "-----BEGIN "),
+)
+_named_signs = ("password", "passwd", "secret", "token", "key")
+"""Without one of these the patterns, which take longer, find nothing."""
 HIDDEN = "[hidden]"
 
 
@@ -177,7 +203,7 @@ def line(text: str) -> str:
     for part in text[:20_000].split("\n"):
         words = " ".join(_marks.sub(" ", part).split())
         if any(c.isalnum() for c in words):
-            words = scrub(" ".join(part.split())[:4_000])
+            words = scrub(" ".join(part.split())[: 3 * LENGTH])
             words = " ".join(words.strip("*#>` ").replace("**", "").split())
             return words if len(words) <= LENGTH else words[: LENGTH - 1] + "…"
     return ""
@@ -185,7 +211,12 @@ def line(text: str) -> str:
 
 def scrub(text: str) -> str:
     """The text with what looks like a key, token or password hidden."""
-    return _named.sub(lambda m: m[1] + HIDDEN, _secret.sub(HIDDEN, text))
+    if any(sign in text for sign in _secret_signs):
+        text = _secret.sub(HIDDEN, text)
+    small = text.lower()
+    if any(sign in small for sign in _named_signs):
+        text = _named.sub(lambda m: m[1] + HIDDEN, text)
+    return text
 
 
 # -- rest ------------------------------------------------------------------------------------------

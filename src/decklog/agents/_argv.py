@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 INTERPRETERS = frozenset(("node", "nodejs", "bun", "deno", "tsx", "ts-node"))
@@ -37,6 +38,11 @@ class Program(NamedTuple):
 
 def program(argv: Sequence[str]) -> Program | None:
     """The program behind a command line; None where it only evaluates a text."""
+    return _program(tuple(argv))
+
+
+@lru_cache(maxsize=2048)
+def _program(argv: tuple[str, ...]) -> Program | None:
     words = list(argv)
     if len(words) == 1 and words[0].startswith(("npm exec ", "npx ", "bunx ", "pnpm dlx ")):
         words = words[0].split()  # npm puts its whole command line into one word

@@ -63,6 +63,9 @@ class Fleet:
         self.ourselves: int | None = None
         """Pid whose own children are no part of the fleet: what the command line itself starts."""
         self.env = deck.config.env
+        known = deck.store.get("plugins")
+        if known is not None:  # looking for installed agents takes longer than all the rest
+            agents.installed = tuple(filter(None, str(known).split(",")))
         self.agents = {a.name: a for a in agents.every()}
         self.trees: list[AgentProcess] = []
         self.found = matching.Matches()
@@ -144,26 +147,28 @@ class Fleet:
 
     # -- what they do ----------------------------------------------------------------------------
 
-    def running(self, *, panes: Sequence[Pane] = ()) -> list[Running]:
+    def running(
+        self, trees: Sequence[AgentProcess] | None = None, *, panes: Sequence[Pane] = ()
+    ) -> list[Running]:
         """Every running agent with its session, state, thought, and the one of ``panes`` it is in.
 
         Nobody's screen is looked at: see `tell`, and `rows` which does it.
         """
         now = _now()
-        found = self.matches()
-        trees = {t.root.identity: t for t in self.trees}
+        found = self.matches(trees)
+        here = {t.root.identity: t for t in self.trees}
         sessions = self._sessions(found)
         self.transitions = [
             (who, change)
             for who, old in self._states.items()
-            if who not in trees
+            if who not in here
             for change in replay([collect.ended(who, now)], old)[1]
         ]
-        self._states = {w: s for w, s in self._states.items() if w in trees}
+        self._states = {w: s for w, s in self._states.items() if w in here}
         self._forget(found)
         self._running = []
         for m in found.matches:
-            tree = trees[m.root]
+            tree = here[m.root]
             if tree.role == "service" and not m.session and not m.also:
                 continue
             session = sessions.get(m.session)
@@ -220,6 +225,9 @@ class Fleet:
 
     def _open(self, m: Match, session: Session | None) -> collect.Transcript | None:
         agent = self.agents[m.agent]
+        for path in session.sources if session is not None else ():
+            if path.endswith((".jsonl", ".jsonl.zst")) and os.path.exists(path):
+                return collect.Transcript(agent, m.session, path)
         for part in self.deck.store.parts(m.session) if session is not None else ():
             if not part["superseded"] and not part["gone"] and part["kind"] != "dir":
                 return collect.Transcript(agent, m.session, part["uri"], part["kind"])
@@ -298,9 +306,10 @@ class Fleet:
         Each has agent, pid, pids, pane, session, state, since, evidence, confidence, thought and
         more; ``confidence`` is that of the session, ``state_confidence`` that of the state.
         """
+        trees = self.processes()
         if panes is None:
-            panes = self._panes()
-        found = self.running(panes=panes)
+            panes = self._panes() if trees else ()
+        found = self.running(trees, panes=panes)
         shown = self._screens(found) if panes else {}
         return [_row(r) for r in (self.tell(shown) if shown else found)]
 
@@ -328,8 +337,6 @@ class Fleet:
         return said
 
     def _panes(self) -> Sequence[Pane]:
-        if not self.trees and not self.processes():
-            return ()
         from decklog import tmux
 
         return tmux.panes(self.env)
