@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from decklog import agents, processes
-from decklog.model.fleet import AgentState, Evidence, State
+from decklog.model.fleet import AgentProcess, AgentState, Evidence, Pane, State
 from decklog.supervisor import Occupant, Supervisor
+from decklog.supervisor.sight import Place, place
 from fake_agent import install
 from tmux_server import Room, rooms
 
@@ -30,7 +31,7 @@ class Crew:
 
     def supervisor(self, **more: Any) -> Supervisor:
         """Another one over the same registry: what a restart of ours is."""
-        return Supervisor(str(self.room.folder / "own" / "fleet"), self.room.env, sight, **more)
+        return Supervisor(str(self.room.folder / "own" / "fleet"), self.room.env, Sight(), **more)
 
     def fake(self, **habits: object) -> None:
         for name in [k for k in self.room.env if k.startswith("FAKE_") and k != "FAKE_LEDGER"]:
@@ -47,15 +48,26 @@ class Crew:
         return [json.loads(line) for line in self.ledger.read_text().splitlines()]
 
 
-def sight(said: Mapping[int, Sequence[Evidence]]) -> list[Occupant]:
+class Sight:
     """Agents by their processes; their state is what the screen says, no more."""
-    found = []
-    for tree in processes.snapshot(agents.every(), ourselves=-1):
-        state: State = "unknown"
-        for e in said.get(tree.root.pid, ()):
-            state = {"composer_empty": "idle"}.get(e.says, e.says)  # type: ignore[assignment]
-        found.append(Occupant(tree, None, AgentState(state=state)))
-    return found
+
+    def processes(self) -> list[AgentProcess]:
+        return processes.snapshot(agents.every(), ourselves=-1)
+
+    def occupants(
+        self,
+        trees: Sequence[AgentProcess],
+        panes: Sequence[Pane],
+        said: Mapping[Place, Sequence[Evidence]],
+    ) -> list[Occupant]:
+        found = []
+        for tree in trees:
+            state: State = "unknown"
+            where = [place(p) for p in panes if p.pid in tree.pids]
+            for e in (e for at in where for e in said.get(at, ())):
+                state = {"composer_empty": "idle"}.get(e.says, e.says)  # type: ignore[assignment]
+            found.append(Occupant(tree, None, AgentState(state=state)))
+        return found
 
 
 def crews() -> Iterator[Crew]:

@@ -239,8 +239,8 @@ def test_screens_are_evidence_for_the_agent_in_the_pane(deck: hub.Decklog, work:
     found = fleet.running(panes=[other, pane])
     assert [r.pane for r in found] == [pane, None]
     seen: list[Evidence] = [observed("screen", "waiting_approval", now(), id="s")]
-    told = fleet.sight({7: seen})
-    assert [o.state.state for o in told] == ["waiting_approval", "unknown"]
+    told = fleet.tell({7: seen})
+    assert [r.state.state for r in told] == ["waiting_approval", "unknown"]
 
 
 def test_an_ambiguous_agent_names_no_session_but_its_candidates(

@@ -42,7 +42,7 @@ class Registry:
     """All panes that are or were supervised. Reading needs no lock and waits for nobody."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = durable.private_folder(folder)
+        self.folder = folder
         self.path = f"{folder}/{FILE}"
         self.damaged = 0
         """Lines that could not be read; they stay where they are."""
@@ -146,11 +146,13 @@ class Registry:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Keep other processes from creating, adopting or restoring meanwhile."""
+        durable.private_folder(self.folder)
         with durable.Lock(f"{self.folder}/panes.lock").held():
             yield
 
     @contextmanager
     def _writing(self) -> Iterator[durable.Appender]:
+        durable.private_folder(self.folder)
         while True:
             with durable.Appender(self.path) as file, file.locked():
                 self._catch_up()
@@ -186,6 +188,7 @@ class Registry:
 
 def _line(event: PaneEvent) -> bytes:
     data = _encode(event)
+    _decode(data)  # what could not be read again must not be written
     return b"%08x %b\n" % (crc32(data), data)
 
 

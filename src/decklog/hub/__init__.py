@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from decklog.hub.archive import Archived
     from decklog.hub.conversations import Conversations
     from decklog.hub.fleet import Fleet
+    from decklog.hub.panes import Panes
     from decklog.log import Logs
     from decklog.sync import Report
 
@@ -63,6 +64,7 @@ class Decklog(Numbers, Health, Following):
         self._log: Logs | None = None
         self._archive: Archived | None = None
         self._fleet: Fleet | None = None
+        self._panes: Panes | None = None
 
     @property
     def archive(self) -> Archived:
@@ -81,6 +83,15 @@ class Decklog(Numbers, Health, Following):
 
             self._fleet = Fleet(self)
         return self._fleet
+
+    @property
+    def panes(self) -> Panes:
+        """Agents in tmux: see, start, adopt, talk to, end; see `decklog.hub.panes.Panes`."""
+        if self._panes is None:
+            from decklog.hub.panes import Panes
+
+            self._panes = Panes(self)
+        return self._panes
 
     def __enter__(self) -> Self:
         return self

@@ -35,7 +35,6 @@ from decklog.state import observed, replay
 
 if TYPE_CHECKING:
     from decklog.hub import Decklog
-    from decklog.supervisor.sight import Occupant
 
 RECENT = 200
 """Latest sessions that are looked through for one that an agent was asked to go on with."""
@@ -194,13 +193,6 @@ class Fleet:
             one = msgspec.structs.replace(one, state=state)
             self._running[n] = _with_thought(one, one.thought, now)
         return self._running
-
-    def sight(self, said: Mapping[int, Sequence[Evidence]]) -> list[Occupant]:
-        """Who runs, as `decklog.supervisor` asks for it."""
-        from decklog.supervisor.sight import Occupant
-
-        found = self.tell(said) if said and self._running else self.running()
-        return [Occupant(r.process, r.match, r.state) for r in found]
 
     def _sessions(self, found: matching.Matches) -> dict[str, Session]:
         ids = sorted({m.session for m in found.matches if m.session})

@@ -9,6 +9,7 @@ our own; panes of any other server can be adopted.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +21,13 @@ from msgspec import structs
 from decklog import agents, durable, processes, tmux
 from decklog import screen as screens
 from decklog.errors import NotFound, PaneGone, TmuxError, TmuxMissing, UsageError, WriteError
-from decklog.model.fleet import Evidence, Identity, Pane
+from decklog.model.fleet import Identity, Pane
 from decklog.model.panes import Delivery, Happened, PaneEvent, Supervised
 from decklog.registry import Registry
 from decklog.supervisor.delivery import READY, Sending, Witness, checked
 from decklog.supervisor.ending import GRACE, Ended, end
-from decklog.supervisor.reconcile import TWICE_MS, Answer, Sighting, reconcile
-from decklog.supervisor.sight import Occupant, Place, Sight, join, place
+from decklog.supervisor.reconcile import TWICE_MS, Answer, Sighting, is_same, reconcile
+from decklog.supervisor.sight import Occupant, Place, Sight, join, place, said_by_screens
 from decklog.supervisor.starting import Plan, Request, Starting
 
 __all__ = ["Delivery", "Ended", "Occupant", "Plan", "Row", "Sight", "Supervisor"]
@@ -133,8 +134,11 @@ class Supervisor:
     def look(self) -> Sighting:
         """See what is there and write down what became of the supervised panes.
 
-        Where one is missing, a second look a second later decides, as it takes two.
+        Where one is missing, a second look a second later decides, as it takes two. Raises
+        TmuxMissing.
         """
+        if shutil.which("tmux", path=self.env.get("PATH")) is None:
+            raise TmuxMissing
         seen = self.sighting()
         self.settle(seen)
         if self.missing:
@@ -175,7 +179,7 @@ class Supervisor:
         for pane in seen.panes:
             one = known.get(pane.ours)
             who = occupants.get(place(pane))
-            if one is not None and one.standing == "released":
+            if one is not None and (one.standing == "released" or not is_same(one, pane)):
                 one = None
             if one is not None or who is not None or everything:
                 if one is not None and who is not None and one.standing == "live":
@@ -204,18 +208,11 @@ class Supervisor:
         self, panes: Sequence[Pane], shown: Mapping[Place, str] | None = None
     ) -> dict[Place, Occupant]:
         """Who is in these panes; what their screens say is asked first, where there is an agent."""
-        who = join(panes, self.sight({}))
+        trees = self.sight.processes()
+        who = {w: o.process.agent for w, o in join(panes, map(Occupant, trees)).items()}
         texts = shown or self.capture([p for p in panes if place(p) in who])
-        said: dict[int, Sequence[Evidence]] = {}
-        for pane in panes:
-            one = who.get(place(pane))
-            known = agents.get(one.process.agent).screen if one else None
-            if one is not None and known is not None and place(pane) in texts:
-                text = texts[place(pane)]
-                said[one.process.root.pid] = screens.look(
-                    known, text, pane.title, self.clock(), pane.id
-                )
-        return join(panes, self.sight(said)) if said else who
+        said = said_by_screens(panes, who, texts, self.clock())
+        return join(panes, self.sight.occupants(trees, panes, said))
 
     def bind(self, one: Supervised, who: Occupant) -> Supervised:
         """Write down that it is on another session than before (``/clear``, resume, a fork)."""
@@ -242,6 +239,23 @@ class Supervisor:
             if there:
                 return there[0]
         raise NotFound(f"no pane {ref!r}", hint="decklog pane ls --all")
+
+    def show(self, ref: str) -> Row:
+        """That pane, with the tail of its screen and what it says taken into account."""
+        row = self.find(ref)
+        where = row.pane and place(row.pane)
+        rows = self.rows(screen=True, everything=True)
+        return next((r for r in rows if r.pane and place(r.pane) == where), row)
+
+    def attach_command(self, ref: str) -> list[str]:
+        """The command that shows that pane in a terminal, also from within its own server."""
+        pane = self.find(ref).pane
+        if pane is None:
+            raise PaneGone(f"pane {ref!r} is gone")
+        within = self.env.get("TMUX", "").split(",")[0] == pane.socket
+        verb = ["switch-client"] if within else ["attach-session"]
+        select = ["select-window", "-t", pane.id, ";", "select-pane", "-t", pane.id]
+        return ["tmux", "-u", "-S", pane.socket, *select, ";", *verb, "-t", pane.group]
 
     def events(self, after: int = 0) -> list[PaneEvent]:
         """What happened since that sequence number, again and again the same."""

@@ -45,9 +45,9 @@ def reconcile(
         if one.standing not in ("live", "lost"):
             continue
         pane = marked.get(one.id)
-        if pane is None or not _same(one, pane):
+        if pane is None or not is_same(one, pane):
             pane = placed.get((one.socket, one.server_pid, one.server_started, one.pane))
-        if pane is not None and _same(one, pane):
+        if pane is not None and is_same(one, pane):
             codeless = pane.dead and pane.exit_code is None  # tmux learns it a moment later
             if codeless and seen.at - missed.setdefault(one.id, seen.at) < TWICE_MS:
                 continue
@@ -62,7 +62,8 @@ def reconcile(
                 yield from _missed(one, seen, missed)
 
 
-def _same(one: Supervised, pane: Pane) -> bool:
+def is_same(one: Supervised, pane: Pane) -> bool:
+    """Whether the pane holds the very process that is supervised."""
     server = (pane.socket, pane.server_pid, pane.server_started)
     return pane.pid == one.pid and server == (one.socket, one.server_pid, one.server_started)
 

@@ -1,11 +1,21 @@
-"""Who is in which pane."""
+"""Who is in which pane, and what the screens there say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
+from decklog import agents
+from decklog import screen as screens
 from decklog.model.fleet import AgentProcess, AgentState, Evidence, Match, Pane
+
+Place: TypeAlias = tuple[str, int, str]
+"""Socket, server pid, pane id."""
+
+
+def place(pane: Pane) -> Place:
+    """What a pane is told by among all panes of all servers."""
+    return pane.socket, pane.server_pid, pane.id
 
 
 class Occupant(NamedTuple):
@@ -23,19 +33,19 @@ class Occupant(NamedTuple):
         return f"{self.process.agent}:{self.process.native}" if self.process.native else ""
 
 
-Seen: TypeAlias = Sequence[Occupant]
-Sight: TypeAlias = Callable[[Mapping[int, Sequence[Evidence]]], Seen]
-"""All agents that run, in panes or not. It is given what screens say, by the pid of the agent's
-root process."""
+class Sight(Protocol):
+    """All agents that run, in panes or not."""
 
+    def processes(self) -> Sequence[AgentProcess]:
+        """Their processes."""
 
-Place: TypeAlias = tuple[str, int, str]
-"""Socket, server pid, pane id."""
-
-
-def place(pane: Pane) -> Place:
-    """What a pane is told by among all panes of all servers."""
-    return pane.socket, pane.server_pid, pane.id
+    def occupants(
+        self,
+        trees: Sequence[AgentProcess],
+        panes: Sequence[Pane],
+        said: Mapping[Place, Sequence[Evidence]],
+    ) -> Sequence[Occupant]:
+        """The same with session and state; what the screens of panes say is handed in."""
 
 
 def join(panes: Iterable[Pane], seen: Iterable[Occupant]) -> dict[Place, Occupant]:
@@ -57,4 +67,19 @@ def join(panes: Iterable[Pane], seen: Iterable[Occupant]) -> dict[Place, Occupan
         who = by_pid.get(pane.pid) or by_tty.get(pane.tty)
         if who is not None and not pane.dead:
             found[place(pane)] = who
+    return found
+
+
+def said_by_screens(
+    panes: Iterable[Pane], who: Mapping[Place, str], shown: Mapping[Place, str], at: int
+) -> dict[Place, tuple[Evidence, ...]]:
+    """What the screens and titles of panes say, by the agent that is in each."""
+    found = {}
+    for pane in panes:
+        where = place(pane)
+        known = agents.get(who[where]).screen if where in who else None
+        if known is not None and where in shown:
+            said = screens.look(known, shown[where], pane.title, at, pane.id)
+            if said:
+                found[where] = said
     return found

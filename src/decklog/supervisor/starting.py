@@ -90,7 +90,9 @@ class Starting:
         launch = _launch(agent)
         cwd = _folder(request.cwd)
         program = self._program(agent, launch)
-        native = request.session.partition(":")[2]
+        of, _, native = request.session.partition(":")
+        if native and of != agent:
+            raise UsageError(f"{request.session} is no session of {agent}")
         if native:
             argv = _with(launch.resume, native)
             if not argv:
@@ -168,7 +170,8 @@ class Starting:
         return name
 
     def _refuse_if_open(self, session: str) -> None:
-        for one in self.supervisor.sight({}):
+        sight = self.supervisor.sight
+        for one in sight.occupants(sight.processes(), (), {}):
             also = one.match.also if one.match else ()
             candidates = [c.session for c in one.match.candidates] if one.match else []
             if session in (one.session, *also, *candidates):

@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from decklog import agents
-from decklog import screen as screens
 from decklog.errors import TmuxError
 from decklog.model.fleet import Evidence, Pane
 from decklog.model.panes import PaneEvent
-from decklog.supervisor.sight import Place, place
+from decklog.supervisor.sight import Place, place, said_by_screens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,13 +96,8 @@ class Watch:
     def _look(
         self, panes: Sequence[Pane], who: Mapping[Place, str], at: int
     ) -> dict[Place, tuple[Evidence, ...]]:
-        said: dict[Place, tuple[Evidence, ...]] = {}
-        for where, text in self.supervisor.capture(panes).items():
-            pane = next(p for p in panes if place(p) == where)
-            self._read[where] = (at, pane.title)
-            known = agents.get(who[where]).screen
-            if known is not None:
-                found = screens.look(known, text, pane.title, at, pane.id)
-                if found:
-                    said[where] = found
-        return said
+        shown = self.supervisor.capture(panes)
+        for pane in panes:
+            if place(pane) in shown:
+                self._read[place(pane)] = (at, pane.title)
+        return said_by_screens(panes, who, shown, at)

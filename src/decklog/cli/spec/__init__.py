@@ -230,6 +230,7 @@ NOUNS: dict[str, str] = {
     "chat": "Our own conversations: append, fork, compact, move between agents.",
     "daemon": "Keep watching in the background.",
     "hooks": "Have agents tell what happens, as it happens.",
+    "pane": "Agents in tmux: start, adopt, talk to, end, restore.",
     "store": "Look at the store itself.",
 }
 """Managed things, each with its own file in this package (``COMMANDS``), read when it is named."""

@@ -1,0 +1,118 @@
+"""Panes: agents in tmux, started, adopted, talked to and ended from here.
+
+>>> import decklog
+>>> with decklog.open() as deck:
+...     one, _ = deck.panes.create(Request("claude", cwd="~/work/site"))
+...     print(deck.panes.send(one.id, "Run the tests.").outcome)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from decklog.model.fleet import AgentProcess, Evidence, Pane
+from decklog.supervisor import Occupant, Row, Supervisor
+from decklog.supervisor.delivery import Witness as Says
+from decklog.supervisor.sight import Place, place
+from decklog.supervisor.starting import Plan, Request
+from decklog.supervisor.witness import Witness
+
+if TYPE_CHECKING:
+    from decklog.hub import Decklog
+
+__all__ = ["Panes", "Plan", "Request", "Row"]
+
+REFRESH = 1.0
+"""Seconds between looks for new sessions."""
+
+
+class _Sight:
+    """What the supervisor sees of agents: what the fleet does."""
+
+    def __init__(self, deck: Decklog) -> None:
+        self.deck = deck
+        self.refreshed = 0.0
+
+    def processes(self) -> Sequence[AgentProcess]:
+        return self.deck.fleet.processes()
+
+    def occupants(
+        self,
+        trees: Sequence[AgentProcess],
+        panes: Sequence[Pane],
+        said: Mapping[Place, Sequence[Evidence]],
+    ) -> list[Occupant]:
+        if time.monotonic() - self.refreshed > REFRESH:
+            self.deck.refresh()
+            self.refreshed = time.monotonic()
+        fleet = self.deck.fleet
+        running = fleet.running(panes=panes)
+        by_root = {
+            r.match.root.pid: said[place(r.pane)]
+            for r in running
+            if r.pane and place(r.pane) in said
+        }
+        if by_root:
+            running = fleet.tell(by_root)
+        return [Occupant(r.process, r.match, r.state) for r in running]
+
+
+class Panes(Supervisor):
+    """``deck.panes``: a `decklog.supervisor.Supervisor` that knows agents by ``deck.fleet``."""
+
+    def __init__(self, deck: Decklog) -> None:
+        self.deck = deck
+        super().__init__(
+            f"{deck.config.data_dir}/fleet",
+            deck.config.env,
+            _Sight(deck),
+            witness=self._witness,
+            written=self._written,
+        )
+
+    def _witness(self, occupant: Occupant | None, text: str) -> Says:
+        if occupant is None:
+            return lambda: ()
+        return Witness(occupant.process, self.env, text, self.clock())
+
+    def _written(self, session: str) -> bool:
+        self.deck.refresh()
+        return any(True for _ in self.deck.session_rows(ids=[session]))
+
+    def json_rows(self, *, screen: bool = False, everything: bool = False) -> list[dict[str, Any]]:
+        """`rows` as plain rows: what ``decklog pane ls --json`` prints."""
+        return [row_json(row) for row in self.rows(screen=screen, everything=everything)]
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """One pane as a plain row. ``standing`` is that of the registry, empty for panes that are only
+    seen; ``state`` that of the agent."""
+    pane, one, who = row.pane, row.supervised, row.occupant
+    state = who.state if who else None
+    gone = one is not None and one.standing != "live"
+    return {
+        "id": one.id if one else "",
+        "name": one.name if one else "",
+        "agent": who.process.agent if who else one.agent if one else "",
+        "pane": pane.id if pane else None,
+        "place": pane.name if pane else one.place if one else "",
+        "socket": pane.socket if pane else one.socket if one else "",
+        "pid": who.process.root.pid if who else pane.pid if pane else None,
+        "pids": list(who.process.pids) if who else [],
+        "cwd": (who.process.cwd if who else "") or (one.cwd if one else pane.cwd if pane else ""),
+        "session": (who.session if who else "") or (one.session if one else "") or None,
+        "standing": one.standing if one else "",
+        "state": one.standing if one and gone else state.state if state else "unknown",
+        "since": one.ended_at if one and gone else state.since if state else None,
+        "confidence": state.confidence if state else 0.0,
+        "evidence": msgspec.to_builtins(state.evidence) if state else [],
+        "code": one.code if one and gone else None,
+        "why": one.why if one else "",
+        "title": pane.title if pane else "",
+        "created_at": one.created_at if one else pane.created_at if pane else None,
+        "screen": row.screen,
+    }
