@@ -145,23 +145,23 @@ class Chaos:
 
     def kill_pane(self) -> None:
         if one := self.one():
-            self.ended[one.id] = "lost"
+            self.ended.setdefault(one.id, "lost")
             self.shell(one.socket, "kill-pane", "-t", one.pane)
 
     def respawn(self) -> None:
         if one := self.one():
-            self.ended[one.id] = "exited"
+            self.ended.setdefault(one.id, "exited")
             self.shell(one.socket, "respawn-pane", "-k", "-t", one.pane, "--", "env", "claude")
 
     def kill_agent(self) -> None:
         if one := self.one():
-            self.ended[one.id] = "exited" if one.socket.endswith("decklog") else "lost"
+            self.ended.setdefault(one.id, "exited" if one.socket.endswith("decklog") else "lost")
             with suppress(NotFound):
                 processes.send_signal(_identity(one), signal.SIGKILL)
 
     def end(self) -> None:
         if one := self.one():
-            self.ended[one.id] = "killed"
+            self.ended.setdefault(one.id, "killed")
             assert self.boss.end(one.id, grace=0.5).gone
 
     def kill_server(self) -> None:
@@ -170,7 +170,7 @@ class Chaos:
             return
         for p in self.live():
             if p.server_pid == one.server_pid:
-                self.ended[p.id] = "lost"
+                self.ended.setdefault(p.id, "lost")
         os.kill(one.server_pid, signal.SIGKILL)
         until(lambda: tmux.socket_state(one.socket)[0] == "none")
 
