@@ -165,10 +165,14 @@ class Live:
 
     def stop(self) -> None:
         self._stop.set()
+        self.nudge()
+        self._thread.join()
+
+    def nudge(self) -> None:
+        """Tell what others wrote, now."""
         system = self._hints
         if system is not None:
             system.wake()
-        self._thread.join()
 
     @property
     def watches(self) -> bool:

@@ -237,6 +237,8 @@ def _plan(
             if look_back:
                 wanted = {t.uri for t in tasks}
                 tasks += copying.told_again(lacking.gone, plan.known, wanted)
+        if news is not None:  # told in the order in which they were written last
+            tasks.sort(key=lambda t: t.stat[1])
         before = 0 if look_back else left
         left = sum(plan.behind.values()) if look_back else left
         left += sum(t.weight for t in tasks if t.rows != NOT_WANTED)

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
-from decklog.agents._terminal import Composer, Launch, Rule, Screen
+from decklog.agents._terminal import Composer, Headless, Launch, Rule, Screen
 from decklog.errors import NotFound
 from decklog.model import Conversation, Cursor, Event, Facts, Ref, Transcript
 from decklog.model.fleet import EvidenceKind, Role, Says
@@ -27,6 +27,7 @@ __all__ = [
     "Agent",
     "Claim",
     "Composer",
+    "Headless",
     "Launch",
     "Queries",
     "Reader",

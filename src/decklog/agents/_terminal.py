@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from decklog.model.fleet import Says
@@ -42,6 +43,32 @@ class Screen(NamedTuple):
     """The same for the title of the terminal: hints only. ``example`` is a recorded title."""
 
 
+class Headless(NamedTuple):
+    """How it does one prompt without a terminal. In arguments ``{prompt}`` and ``{id}`` stand for
+    those, and ``{args}``, where it is a whole one, for further arguments of the caller."""
+
+    new: tuple[str, ...]
+    resume: tuple[str, ...] = ()
+    """The same in a session that is there; empty where that is not to be had."""
+    stream: tuple[str, ...] = ()
+    """Further arguments to have it write JSON, one record a line, while it works."""
+    named: tuple[str, ...] = ()
+    """Where a record of these names the native id of the session: keys, joined by dots."""
+
+    def arguments(
+        self, prompt: str, args: Sequence[str], native: str = "", *, stream: bool = False
+    ) -> tuple[str, ...]:
+        """Arguments for a prompt, in the session with this native id if one is given."""
+        further = (*(self.stream if stream else ()), *args)
+        made: list[str] = []
+        for word in self.resume if native else self.new:
+            if word == "{args}":
+                made += further
+            else:
+                made.append(prompt if word == "{prompt}" else word.replace("{id}", native))
+        return tuple(made)
+
+
 class Launch(NamedTuple):
     """How it is started and driven."""
 
@@ -54,6 +81,8 @@ class Launch(NamedTuple):
     """Keys that end its turn."""
     leave: tuple[str, ...] = ("C-c", "C-c")
     """Keys that ask it to end."""
+    headless: Headless | None = None
+    """None: it needs its terminal."""
 
     def resuming(self, native: str) -> tuple[str, ...]:
         """The command that goes on with a session; empty where there is none."""

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 
     from decklog.config import Config
     from decklog.daemon import Daemon
+    from decklog.limits import Limits
     from decklog.live import Live
     from decklog.model import Change, Event, Lagged
+    from decklog.recorder import Recorder
+    from decklog.running import Ran, Runner
     from decklog.zones import Zone
 
 
@@ -217,6 +220,112 @@ class Following:
             made.start()
             self._live = made
         return self._live
+
+    def record(
+        self: Any,
+        agent: str,
+        *,
+        native: str = "",
+        cwd: str = "",
+        session: str = "",
+        named: Callable[[], str] = lambda: "",
+    ) -> Recorder:
+        """Record a run of an agent into our own log, from its transcript as it grows.
+
+        ``native`` is the native id of the session, where it is known; else it is told by ``cwd``,
+        the folder the run is in. ``session`` is the id of the log (empty: a new one). The recorder
+        has to be started and finished (`decklog.recorder.Recorder`).
+
+        >>> with deck.record("claude", cwd="/src") as recorder:
+        ...     recorder.start(command="claude -p hello", prompt="hello")
+        ...     ...
+        """
+        from time import time_ns
+
+        from decklog import agents
+        from decklog.recorder import Recorder
+
+        known = agents.get(agent)
+        self.refresh()
+
+        def catch_up() -> int:
+            self.sync()
+            self.live.nudge()
+            return int(self.position())
+
+        return Recorder(
+            self.log.open(session, agent=known.name, provider_session_id=native),
+            agent=known.name,
+            started_at=time_ns() // 1_000_000,
+            cwd=cwd,
+            native=native,
+            changes=self.changes(self.position()),
+            catch_up=catch_up,
+            named=named,
+        )
+
+    def run(
+        self: Any,
+        agent: str,
+        *,
+        prompt: str | None = None,
+        args: Iterable[str] = (),
+        session: str = "",
+        stream: bool = False,
+        told: Callable[[Any], object] | None = None,
+        note: Callable[[str], object] = lambda text: None,
+        resume_after_limit: bool = False,
+    ) -> Ran:
+        """Run an agent in the current folder, on our own streams, and record it.
+
+        With ``prompt`` it does that alone; without, it has its own screen. ``session`` names one to
+        go on with. ``told`` gets every entry of the log as it is written; with ``stream`` the
+        agent's own output is not passed on. ``note`` gets remarks on waiting for usage limits,
+        which ``resume_after_limit`` asks for. Raises UsageError, NotFound.
+        """
+        from decklog import agents
+        from decklog.running import Start
+
+        start = Start(
+            agent=agents.get(agent),
+            prompt=prompt,
+            args=tuple(args),
+            native=self.find(session).partition(":")[2] if session else "",
+            stream=stream,
+        )
+        start.command()
+        ran: Ran = self._runner(told, note).run(start, resume_after_limit=resume_after_limit)
+        return ran
+
+    def take_up(self: Any, text: str, note: Callable[[str], object] = lambda text: None) -> Ran:
+        """Wait for a resumption after a usage limit that nobody waits for any more, and go on."""
+        from decklog import agents
+
+        pending = self.limits.get(text)
+        runner = self._runner(None, note, pending.cwd)
+        ran: Ran = runner.take_up(pending, agents.get(pending.agent))
+        return ran
+
+    def _runner(self, told: Any, note: Any, cwd: str = "") -> Runner:
+        import os
+
+        from decklog.running import Runner
+
+        return Runner(
+            self.record,
+            self.limits,
+            env=dict(os.environ),
+            cwd=cwd or os.getcwd(),
+            told=told,
+            note=note,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """Resumptions after usage limits: scheduled, and what became of them."""
+        from decklog.limits import Limits
+
+        return Limits(self.config.data_dir)
 
     @property
     def daemon(self) -> Daemon:

@@ -5,7 +5,7 @@ Its title begins with a braille sign while it works, and with ``✳`` both at re
 
 from __future__ import annotations
 
-from decklog.agents._terminal import Composer, Launch, Rule, Screen
+from decklog.agents._terminal import Composer, Headless, Launch, Rule, Screen
 
 MENU = r"(?:^ *❯? *\d\. .*\n(?:^ {4,}\S.*\n)*)+(?:^───\n(?:^ *\d\. .*\n)+)?\n?"
 """Numbered choices, each perhaps with a second line; a rule may stand between them."""
@@ -67,4 +67,10 @@ LAUNCH = Launch(
     program="claude",
     resume=("--resume", "{id}"),
     session=("--session-id", "{id}"),
+    headless=Headless(
+        new=("{args}", "-p", "{prompt}"),
+        resume=("--resume", "{id}", "{args}", "-p", "{prompt}"),
+        stream=("--output-format", "stream-json", "--verbose"),
+        named=("session_id",),
+    ),
 )

@@ -5,7 +5,7 @@ While an answer streams in, only the title tells that it works.
 
 from __future__ import annotations
 
-from decklog.agents._terminal import Composer, Launch, Rule, Screen
+from decklog.agents._terminal import Composer, Headless, Launch, Rule, Screen
 
 BOX = r"^› .*(?:\n.*){0,3}\n\n^  \S.* · .*(?:\n^  .*)?\Z"
 """The composer, to the end of the screen."""
@@ -38,4 +38,13 @@ SCREEN = Screen(
     ),
 )
 
-LAUNCH = Launch(program="codex", resume=("resume", "{id}"))
+LAUNCH = Launch(
+    program="codex",
+    resume=("resume", "{id}"),
+    headless=Headless(
+        new=("exec", "{args}", "--", "{prompt}"),
+        resume=("exec", "resume", "{args}", "{id}", "{prompt}"),
+        stream=("--json",),
+        named=("thread_id",),
+    ),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decklog.agents._terminal import Composer, Launch, Rule, Screen
+from decklog.agents._terminal import Composer, Headless, Launch, Rule, Screen
 
 SCREEN = Screen(
     rules=(
@@ -24,4 +24,14 @@ SCREEN = Screen(
     ),
 )
 
-LAUNCH = Launch(program="copilot", resume=("--resume={id}",), interrupt=("Escape", "Escape"))
+LAUNCH = Launch(
+    program="copilot",
+    resume=("--resume={id}",),
+    interrupt=("Escape", "Escape"),
+    headless=Headless(
+        new=("{args}", "-p", "{prompt}"),
+        resume=("--resume={id}", "{args}", "-p", "{prompt}"),
+        stream=("--output-format", "json"),
+        named=("data.sessionId", "sessionId"),
+    ),
+)

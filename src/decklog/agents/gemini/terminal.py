@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decklog.agents._terminal import Composer, Launch, Rule, Screen
+from decklog.agents._terminal import Composer, Headless, Launch, Rule, Screen
 
 BOX = r"^▄▄▄\n^ >(?:.*\n)*?^▀▀▀(?:\n.*){0,4}\Z"
 """The composer, to the end of the screen."""
@@ -31,4 +31,13 @@ SCREEN = Screen(
     ),
 )
 
-LAUNCH = Launch(program="gemini", resume=("--resume", "{id}"))
+LAUNCH = Launch(
+    program="gemini",
+    resume=("--resume", "{id}"),
+    headless=Headless(
+        new=("{args}", "-p", "{prompt}"),
+        resume=("--resume", "{id}", "{args}", "-p", "{prompt}"),
+        stream=("--output-format", "stream-json"),
+        named=("session_id",),
+    ),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decklog.agents._terminal import Composer, Launch, Rule, Screen
+from decklog.agents._terminal import Composer, Headless, Launch, Rule, Screen
 
 BOX = r"(?:^ *┃.*\n)+^ *╹▀▀▀\n"
 """The composer without the line below it."""
@@ -29,4 +29,14 @@ SCREEN = Screen(
     ),
 )
 
-LAUNCH = Launch(program="opencode", resume=("--session", "{id}"), interrupt=("Escape", "Escape"))
+LAUNCH = Launch(
+    program="opencode",
+    resume=("--session", "{id}"),
+    interrupt=("Escape", "Escape"),
+    headless=Headless(
+        new=("run", "{args}", "{prompt}"),
+        resume=("run", "--session", "{id}", "{args}", "{prompt}"),
+        stream=("--format", "json"),
+        named=("sessionID",),
+    ),
+)

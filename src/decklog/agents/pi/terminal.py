@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decklog.agents._terminal import Composer, Launch, Rule, Screen
+from decklog.agents._terminal import Composer, Headless, Launch, Rule, Screen
 
 BOX = r"^───\n(?:(?!───).*\n)*?^───\n~?/?.*\n.*%/.*\Z"
 """The composer, to the end of the screen."""
@@ -20,4 +20,13 @@ SCREEN = Screen(
     ),
 )
 
-LAUNCH = Launch(program="pi", resume=("--session", "{id}"))
+LAUNCH = Launch(
+    program="pi",
+    resume=("--session", "{id}"),
+    headless=Headless(
+        new=("{args}", "-p", "{prompt}"),
+        resume=("--session", "{id}", "{args}", "-p", "{prompt}"),
+        stream=("--mode", "json"),
+        named=("id",),
+    ),
+)

@@ -179,6 +179,19 @@ COMMANDS: tuple[Command, ...] = (
         arguments=(Argument("session"),),
     ),
     Command(
+        "run",
+        "run:run",
+        "Run an agent and record what it does.",
+        (
+            Option("prompt", "do this alone, without its screen", short="p"),
+            Option("resume", "go on with this session"),
+            Option("resume-after-limit", "wait for the end of a usage limit, and go on then", bool),
+            Option("json", "print events as they come instead of what the agent prints", bool),
+        ),
+        arguments=(Argument("agent", required=True),),
+        rest=True,
+    ),
+    Command(
         "watch",
         "watch:watch",
         "Run a command whenever something happens.",
