@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from decklog.hub import Decklog
@@ -44,8 +45,11 @@ class Place:
         self.cwd.mkdir()
 
     def run(self, *words: str) -> Ran:
+        return self.call("run", *words)
+
+    def call(self, *words: str) -> Ran:
         done = subprocess.run(
-            [*DECKLOG, "run", *words], env=environment(self.env), cwd=self.cwd,
+            [*DECKLOG, *words], env=environment(self.env), cwd=self.cwd,
             capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return Ran(done.returncode, done.stdout, done.stderr.decode("utf-8", "surrogateescape"))
@@ -285,5 +289,30 @@ def test_a_resumption_survives_a_crash_and_can_be_cancelled(place: Place) -> Non
         (pending,) = deck.limits.all()
         assert (pending.state, pending.waiting, pending.cwd) == ("scheduled", False, str(place.cwd))
         assert pending.resume_at > time.time() * 1000 + 2_000_000
-        assert deck.limits.cancel(pending.id[:8]).state == "cancelled"
-        assert [p.state for p in deck.limits.all()] == ["cancelled"]
+    assert "left alone" in decklog(place.env, "log", "limits").text
+    (row,) = decklog(place.env, "log", "limits", "--json").json
+    assert (row["id"], row["state"]) == (pending.id, "scheduled")
+    assert decklog(place.env, "log", "limits", "--cancel", pending.id[:8]).code == 0
+    assert decklog(place.env, "log", "limits", "--cancel", "nothing").code == 3
+    resumed = decklog(place.env, "log", "limits", "--resume", pending.id, "--json")
+    assert (resumed.code, resumed.error["message"]) == (2, f"{pending.id} is cancelled")
+
+
+def test_a_resumption_that_was_left_alone_is_taken_up(place: Place) -> None:
+    process = place.start("claude", "--prompt", "limit 3", "--resume-after-limit")
+    with place.deck() as deck:
+        end = time.monotonic() + SECONDS
+        while not [p for p in deck.limits.all() if p.waiting]:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        (pending,) = deck.limits.all()
+        soon = msgspec.structs.replace(pending, resume_at=0)
+        deck.limits.put(soon)
+    assert place.call("log", "limits", "--resume", pending.id).code == 0
+    assert [e.event.content for e in place.recorded() if e.kind == "assistant_message"] == [
+        "did Continue"
+    ]
+    (row,) = decklog(place.env, "log", "limits", "--json").json
+    assert row["state"] == "completed"

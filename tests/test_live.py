@@ -106,7 +106,7 @@ def test_live_events_are_those_of_a_later_reading(situation: str, tmp_path: Path
             told += [c for c in iter(lambda: changes.poll(0.01), None) if c]
         told += taken(deck, changes)
         again = taken(deck, deck.changes(since=0))
-        dump = list(deck.store.dump())
+        dump = list(deck.dump(text=True))
     assert not [c for c in told if isinstance(c, Lagged)]
     assert different(dump, clean(home, tmp_path / "new")) == ""
     assert [c.seq for c in told] == sorted({c.seq for c in told})

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
             """Be told of what changes in a folder; False where that is not to be had, or not
             to be relied on."""
 
+        def expect(self, folder: str) -> None:
+            """Be told of what comes into being in a folder that is not watched otherwise."""
+
         def drop(self, folder: str) -> None: ...
         def read(self, timeout: float) -> list[Hint]:
             """Hints that are there, else the first to come within ``timeout`` seconds."""
@@ -85,6 +88,13 @@ class Inotify:
             names.append(folder)
         self._watches[folder] = watch
         return not self._foreign(folder)
+
+    def expect(self, folder: str) -> None:
+        if folder not in self._watches:
+            mask = CREATE | MOVED_TO | ONLY_DIRECTORIES
+            watch = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), mask)
+            if watch >= 0:
+                self._folders.setdefault(watch, [folder])
 
     def _foreign(self, folder: str) -> bool:
         try:
@@ -167,6 +177,9 @@ class Watchfiles:
             self._tops = [t for t in self._tops if not _within(t, folder)] + [folder]
             self._notify = None
         return not _is_network(folder)
+
+    def expect(self, folder: str) -> None:
+        """Nothing: to watch one folder is to watch all below it here."""
 
     def drop(self, folder: str) -> None:
         if folder in self._tops:

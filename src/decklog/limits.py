@@ -29,7 +29,7 @@ ATTEMPTS = 12
 MESSAGE = "Continue"
 
 
-class Pending(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Pending(Struct, frozen=True, kw_only=True):
     """One resumption: of which session, when, and how often it was tried."""
 
     id: str

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _span = re.compile(
-    r"(\d+(?:\.\d+)?)\s*(s|m|h|d)(?:ec(?:ond)?s?|in(?:ute)?s?|(?:ou)?rs?|ays?)?\b", re.I
+    r"(\d+(?:\.\d+)?)\s*(s|m|h|d)(?:ec(?:ond)?s?|in(?:ute)?s?|(?:ou)?rs?|ays?)?(?![a-z])", re.I
 )
 _wait = re.compile(
     r"\A(?:in\s+|after\s+)?((?:\d+(?:\.\d+)?\s*[a-z]+[\s,]*(?:and\s+)?)+)\.?\Z", re.I

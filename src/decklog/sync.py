@@ -237,8 +237,8 @@ def _plan(
             if look_back:
                 wanted = {t.uri for t in tasks}
                 tasks += copying.told_again(lacking.gone, plan.known, wanted)
-        if news is not None:  # told in the order in which they were written last
-            tasks.sort(key=lambda t: t.stat[1])
+        if sum(t.weight for t in tasks) <= FORK_BYTES:
+            tasks.sort(key=lambda t: t.stat[1])  # told in the order in which they were written last
         before = 0 if look_back else left
         left = sum(plan.behind.values()) if look_back else left
         left += sum(t.weight for t in tasks if t.rows != NOT_WANTED)

@@ -117,6 +117,8 @@ class Watcher:
         self.hot: OrderedDict[str, float] = OrderedDict()
         self.links: dict[tuple[int, int, int], str] = {}
         """Folders that links lead to, by root, device and inode: each is entered by one of them."""
+        self.expected: set[str] = set()
+        """Folders in which a root may come into being."""
         self.untold: set[int] = set()
         """Roots that the system does not tell of, or not of all."""
         self.mark = self.counted = 0
@@ -179,6 +181,8 @@ class Watcher:
             return
         folder = self.folders.get(folder_path)
         if folder is None:
+            if is_folder:
+                self._look_at_roots(changed)
             return
         if is_folder or not name:
             self._list(folder, changed)
@@ -191,6 +195,7 @@ class Watcher:
         """The first look at everything: all is new."""
         changed = Changed(len(self.roots))
         self.rescan(changed)
+        self._look_at_roots(changed)
         self.hot.clear()
         return changed
 
@@ -334,8 +339,7 @@ class Watcher:
         self._tick += 1
         if self._tick % 2 == 0:
             self._look_at_hot(changed)
-        for path, _, _ in self.roots:  # they come and go
-            self._look_at_folder(self.folders[path], changed)
+        self._look_at_roots(changed)
         told = self.hints is not None and not self.untold
         if not self._turn:
             self._turn = [*self.folders, *self.files]
@@ -344,6 +348,21 @@ class Watcher:
         while self._share >= 1 and self._turn:
             self._share -= 1
             self._look_at(self._turn.pop(), changed)
+
+    def _look_at_roots(self, changed: Changed) -> None:
+        """Roots come and go; where one is not there, that in which it may come is watched."""
+        for path, _, _ in self.roots:
+            self._look_at_folder(self.folders[path], changed)
+            if self.hints is not None and self.folders[path].mtime_ns < 0:
+                self._expect(path)
+
+    def _expect(self, root: str) -> None:
+        above = os.path.dirname(root)
+        while above != os.path.dirname(above) and not os.path.isdir(above):
+            above = os.path.dirname(above)
+        if above not in self.expected and self.hints is not None:
+            self.hints.expect(above)
+            self.expected.add(above)
 
     def _look_at_hot(self, changed: Changed) -> None:
         old = self.clock() - HOT_SECONDS
