@@ -57,14 +57,9 @@ class Branch:
 
     def _look(self) -> Tail:
         with self.shelf.reading(self.path) as (fd, end):
-            return self._seen(fd, end)
-
-    def _seen(self, fd: int, end: int) -> Tail:
-        """The tail, read again only where the file is not as this branch left it."""
-        last = self._tail
-        if last and last.still(fd, end):
-            return last
-        return self.shelf.tail(self.id, fd, end)
+            if self._tail and self._tail.still(fd, end):
+                return self._tail
+            return self.shelf.tail(self.id, fd, end)
 
     @property
     def place(self) -> Place:
@@ -353,7 +348,8 @@ class Branch:
                 if not self._is(file):
                     continue  # it was rotated while we waited
                 file.named = self._named == os.fstat(file.fd).st_ino
-                self._tail = self._seen(file.fd, self._mended(file, end))
+                if not (self._tail and self._tail.still(file.fd, end)):
+                    self._tail = self.shelf.tail(self.id, file.fd, self._mended(file, end))
                 if rotate and self._tail.end >= self.rotate_at:
                     with suppress(WriteError):  # then it goes on growing
                         self._rotated(file, self.place)
@@ -370,9 +366,7 @@ class Branch:
 
     def _mended(self, file: Appender, end: int) -> int:
         """The end of the file after a torn record at it, if there is one, was set aside."""
-        if not end or (self._tail and self._tail.still(file.fd, end)):
-            return end
-        if os.pread(file.fd, 1, end - 1) == b"\n":
+        if not end or os.pread(file.fd, 1, end - 1) == b"\n":
             return end
         start, line = next(backwards(file.fd, end))
         try:
@@ -385,11 +379,12 @@ class Branch:
 
     def _put(self, file: Appender, lines: bytes, place: Place, record: Any, durable: bool) -> None:
         """Append lines by one write; the place that they lead to is known once they are there."""
-        end = file.size()
-        if not end:
+        tail = self._tail
+        assert tail is not None
+        if not tail.end:
             head = msgspec.structs.replace(self.meta, id=self.id, place=Place(seq=1))
             lines = meta_line(head) + lines
-        elif os.pread(file.fd, 1, end - 1) != b"\n":
+        elif not tail.whole:
             lines = b"\n" + lines
         start = file.append(lines)
         if durable:
@@ -398,8 +393,8 @@ class Branch:
             except WriteError:
                 file.cut_back(start)
                 raise
-            self._named = os.fstat(file.fd).st_ino
-        self._tail = Tail(file.fd, start + len(lines), place, record)
+            self._named = tail.inode
+        self._tail = tail.grown(lines, place, record)
 
 
 def _conversation(tree: Tree, entries: Sequence[Message | Compaction]) -> Conversation:

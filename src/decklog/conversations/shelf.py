@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from decklog.conversations.records import MAX_RECORD, BadRecordError, Meta, Place, Record, parse
 from decklog.conversations.tails import backwards
@@ -28,22 +29,36 @@ MARK = 4096
 _rotated = re.compile(r"\.rot-([0-9]{1,6})\.jsonl$", re.ASCII)
 
 
-class Tail:
+class Tail(NamedTuple):
     """The end of a conversation's file, as it was when it was looked at."""
 
-    def __init__(self, fd: int, end: int, place: Place, record: Record | None) -> None:
-        self.end, self.place, self.record = end, place, record
-        self._mark = _mark(fd, end)
+    inode: int
+    end: int
+    last: bytes
+    """The last bytes before ``end``."""
+    place: Place
+    record: Record | None
+    """The last record, where it is of ours."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ends with a newline."""
+        return not self.end or self.last.endswith(b"\n")
 
     def still(self, fd: int, end: int) -> bool:
         """Whether a file still ends as this one did, and that with a whole line."""
-        return end == self.end and self._mark[1].endswith(b"\n") and _mark(fd, end) == self._mark
+        known = end == self.end and self.whole and self.inode == os.fstat(fd).st_ino
+        return known and _last(fd, end) == self.last
+
+    def grown(self, lines: bytes, place: Place, record: Record) -> Tail:
+        """The end of the file once these were appended."""
+        last = (self.last + lines)[-MARK:]
+        return Tail(self.inode, self.end + len(lines), last, place, record)
 
 
-def _mark(fd: int, end: int) -> tuple[int, bytes]:
-    """What tells the end of a file from others: which file it is, and its last bytes."""
+def _last(fd: int, end: int) -> bytes:
     size = min(end, MARK)
-    return os.fstat(fd).st_ino, os.pread(fd, size, end - size)
+    return os.pread(fd, size, end - size)
 
 
 class Shelf:
@@ -171,7 +186,7 @@ class Shelf:
     def tail(self, name: str, fd: int, end: int) -> Tail:
         """Where a conversation stands: from its last records, or, where another program wrote
         those, from all."""
-        skipped = 0
+        inode, skipped = os.fstat(fd).st_ino, 0
         for at, line in backwards(fd, end):
             data = line.strip()
             if not data:
@@ -185,8 +200,8 @@ class Shelf:
                 break
             place = record.place
             moved = Place(leaf=place.leaf, n=place.n, seq=place.seq + skipped)
-            return Tail(fd, end, moved, record)
-        return Tail(fd, end, self._grown(name, fd, end).place, None)
+            return Tail(inode, end, _last(fd, end), moved, record)
+        return Tail(inode, end, _last(fd, end), self._grown(name, fd, end).place, None)
 
 
 def _head(fd: int, size: int) -> Meta | None:
