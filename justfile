@@ -60,3 +60,7 @@ prices:
 # the real agent programs, offline against a scripted model; DECKLOG_REAL_AGENTS says where they are
 real *args:
     {{bin}}/python tests/real/run.py {{args}}
+
+# programs of appends, forks, compactions, rotations and crashes by two processes: `just chat-long 200_000`
+chat-long programs="20000":
+    DECKLOG_PROGRAMS={{programs}} {{bin}}/python -m pytest tests/laws/test_conversation_model.py

@@ -92,13 +92,20 @@ def new_id(now: int | None = None) -> str:
 
 
 def private_folder(path: str) -> str:
-    """Make a folder of ours, or tighten the one that is there to 0700.
+    """Make a folder of ours, or tighten the one that is there to 0700; its name is durable then.
 
     Raises Denied when it belongs to someone else, WriteError when it cannot be made.
     """
+    missing = []
+    above = os.path.abspath(path)
+    while not os.path.exists(above):
+        missing.append(above)
+        above = os.path.dirname(above)
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
         st = os.stat(path)
+        for folder in reversed(missing):
+            sync_folder(os.path.dirname(folder))
     except OSError as error:
         raise failed(path, error) from None
     if st.st_uid != os.geteuid() and os.geteuid() != 0:

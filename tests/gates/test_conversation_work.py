@@ -113,7 +113,7 @@ def test_an_append_by_another_costs_the_tail(
     chats.open(chat.id).append("user", "said by another")
     calls, moved = counted.during(lambda: chat.append("user", "Hello."))
     assert (calls["write"], calls["fdatasync"]) == (1, 1)
-    assert moved["read"] < 80_000
+    assert moved["read"] < 150_000
 
 
 def test_a_fork_writes_no_history(long: tuple[Conversations, str], counted: Counted) -> None:
@@ -143,7 +143,7 @@ def test_rotation_keeps_it_so(tmp_path: Path, counted: Counted) -> None:
     chat = chats.new()
     for _ in range(30):
         fill(chat, 300)
-    assert len(chat.shelf.seals(chat.id)) > 25
+    assert len(list(chat.shelf.seals(chat.id))) > 25
     calls, _ = counted.during(lambda: chat.append("user", "Hello."))
     if "replace" in calls:  # this one fell on a rotation
         calls, _ = counted.during(lambda: chat.append("user", "Hello."))

@@ -25,8 +25,8 @@ import msgspec
 from decklog import durable
 from decklog.conversations.branch import ROTATE_AT, Branch
 from decklog.conversations.compaction import position
-from decklog.conversations.records import Meta, Place
-from decklog.conversations.shelf import Shelf
+from decklog.conversations.records import Meta, Place, Record, Said, Summed
+from decklog.conversations.shelf import MARK, Shelf, Tail
 from decklog.conversations.writing import compaction_line, message_line, meta_line
 from decklog.errors import DecklogError, NotFound, UsageError
 from decklog.model import Compaction, Conversation, Fork, Outline
@@ -126,8 +126,17 @@ class Conversations:
                 origin=origin,
                 place=place,
             )
-            if durable.create(self.shelf.path(name), meta_line(meta)):
-                return self.open(name)
+            made = self._create(meta, [meta_line(meta)], place, meta)
+            if made is not None:
+                return made
+
+    def _create(self, meta: Meta, lines: list[bytes], place: Place, last: Record) -> Branch | None:
+        """A conversation with these lines; None where there is one of that name."""
+        data = b"".join(lines)
+        if not durable.create(self.shelf.path(meta.id), data):
+            return None
+        ends = (meta, Tail(0, len(data), data[-MARK:], place, last))
+        return Branch(self.shelf, meta.id, self.now, self.rotate_at, ends)
 
     def add(self, conversation: Conversation) -> Branch:
         """Put a conversation that was read elsewhere among these, whole, with its times.
@@ -139,8 +148,9 @@ class Conversations:
         name = conversation.id if _fits(conversation.id) else ""
         while True:
             name = name or durable.new_id(self.now())
-            if durable.create(self.shelf.path(name), b"".join(_lines(conversation, name))):
-                return self.open(name)
+            made = self._create(*_written(conversation, name))
+            if made is not None:
+                return made
             there = self.open(name)
             if _told(there.read()) == _told(conversation):
                 return there
@@ -163,38 +173,39 @@ def _told(conversation: Conversation) -> list[object]:
     return [(m.role, m.blocks) for m in conversation.entries]
 
 
-def _lines(conversation: Conversation, name: str) -> Iterator[bytes]:
-    """The file of a conversation that has no ancestors here: what it was forked from stays as a
-    note."""
-    c = conversation
-    fork = Fork(parent=c.parent, branch=c.branch) if c.parent else None
+def _written(c: Conversation, name: str) -> tuple[Meta, list[bytes], Place, Record]:
+    """The file of a conversation that has no ancestors here (what it was forked from stays as a
+    note): its head, its lines, and where they lead to."""
     place = Place(seq=1)
     meta = Meta(
         id=name,
         created_at=c.created_at,
         updated_at=c.updated_at,
-        fork=fork,
+        fork=Fork(parent=c.parent, branch=c.branch) if c.parent else None,
         title=c.title,
         cwd=c.cwd,
         origin=c.origin,
         place=place,
     )
-    yield meta_line(meta)
+    lines = [meta_line(meta)]
+    last: Record = meta
     seen: set[str] = set()
     places = {m.id: i + 1 for i, m in enumerate(c.entries)}
     after: dict[int, list[Compaction]] = {}
     for compaction in c.compactions:
         after.setdefault(position(compaction, c, places), []).append(compaction)
-    at = max(c.updated_at, 0)
     for i, m in enumerate((None, *c.entries)):
         if m is not None:
-            own = durable.new_id(m.at or at) if _made_up(m.id) or m.id in seen else m.id
+            own = durable.new_id(m.at or c.updated_at) if _made_up(m.id) or m.id in seen else m.id
             seen.add(own)
             m = msgspec.structs.replace(m, id=own, parent=place.leaf)
             place = Place(leaf=own, n=place.n + 1, seq=place.seq + 1)
-            yield message_line(m, place)
-        for compaction in after.get(i, ()):
-            own = durable.new_id(compaction.at or at) if _made_up(compaction.id) else compaction.id
-            made = msgspec.structs.replace(compaction, id=own, parent=place.leaf)
+            lines.append(message_line(m, place))
+            last = Said(message=m)
+        for x in after.get(i, ()):
+            own = durable.new_id(x.at or c.updated_at) if _made_up(x.id) else x.id
+            x = msgspec.structs.replace(x, id=own, parent=place.leaf)
             place = Place(leaf=own, n=place.n, seq=place.seq + 1)
-            yield compaction_line(made, place)
+            lines.append(compaction_line(x, place))
+            last = Summed(compaction=x)
+    return meta, lines, place, last

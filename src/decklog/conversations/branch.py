@@ -10,21 +10,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
 from decklog import durable
 from decklog.conversations import compaction as rules
 from decklog.conversations.diffing import diff
-from decklog.conversations.records import BadRecordError, Meta, Place, Said, Sealed, Summed, parse
-from decklog.conversations.shelf import Shelf, Tail
+from decklog.conversations.records import (
+    DAMAGE,
+    VERSION,
+    BadRecordError,
+    Meta,
+    Place,
+    Said,
+    Sealed,
+    Summed,
+    parse,
+)
+from decklog.conversations.shelf import Shelf, Tail, total
 from decklog.conversations.tails import backwards
 from decklog.conversations.tree import Tree, lineage, upto
 from decklog.conversations.writing import compaction_line, message_line, meta_line
 from decklog.durable import Appender, new_id
-from decklog.errors import Busy, UsageError, WriteError
+from decklog.errors import Busy, SourceError, UsageError, WriteError
 from decklog.model import (
     Compaction,
     Conversation,
@@ -45,21 +55,30 @@ ROTATE_AT = 256 * 1024
 class Branch:
     """A conversation of a `decklog.conversations.Conversations`, which makes these."""
 
-    def __init__(self, shelf: Shelf, name: str, now: Callable[[], int], rotate_at: int) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        name: str,
+        now: Callable[[], int],
+        rotate_at: int,
+        made: tuple[Meta, Tail] | None = None,
+    ) -> None:
+        """``made``: the two ends of its file, where they are known without reading it."""
         self.shelf, self.id, self.now, self.rotate_at = shelf, name, now, rotate_at
         self.path = shelf.path(name)
-        self.meta: Meta = shelf.head(name)
+        self.meta: Meta = made[0] if made else shelf.head(name)
         """The head of its file: its times are those of then."""
+        if self.meta.version > VERSION:
+            raise SourceError(
+                f"{self.path}: version {self.meta.version} is newer than {VERSION}, the last known"
+                " one",
+                hint="upgrade decklog",
+            )
         self._named = 0
         """The file (inode) whose name is known to be durable."""
-        self._tail: Tail | None = None
-        self._tail = self._look()
-
-    def _look(self) -> Tail:
-        with self.shelf.reading(self.path) as (fd, end):
-            if self._tail and self._tail.still(fd, end):
-                return self._tail
-            return self.shelf.tail(self.id, fd, end)
+        self._tail: Tail | None = made[1] if made else None
+        if not made:
+            self.refresh()
 
     @property
     def place(self) -> Place:
@@ -74,7 +93,9 @@ class Branch:
 
     def refresh(self) -> None:
         """Take note of what other processes have appended."""
-        self._tail = self._look()
+        with self.shelf.reading(self.path) as (fd, end):
+            if not (self._tail and self._tail.still(fd, end)):
+                self._tail = self.shelf.tail(self.id, fd, end)
 
     def outline(self) -> Outline:
         """What a list shows of it."""
@@ -119,7 +140,7 @@ class Branch:
         """The last messages, read from the end of its files backwards. Raises SourceError."""
         found: list[Message] = []
         want = self.place.leaf
-        for path in (self.path, *reversed(self.shelf.seals(self.id))):
+        for path in chain((self.path,), self.shelf.seals(self.id)):
             with self.shelf.reading(path) as (fd, end):
                 for _, line in backwards(fd, end):
                     if len(found) == n or want is None:
@@ -168,8 +189,11 @@ class Branch:
         return self.extend([said], durable=durable)[0]
 
     def extend(self, messages: Iterable[Message], *, durable: bool = True) -> tuple[Message, ...]:
-        """Append messages, all or none, by one write. Those without id or time are given one;
-        their parents are the messages before them."""
+        """Append messages by one write; those without id or time are given one.
+
+        Their parents are the messages before them. Where it fails none is there; where the machine
+        fails in the middle of it, the first of them may be.
+        """
         said: list[Message] = []
         with self._writing() as (file, place):
             lines = []
@@ -196,7 +220,7 @@ class Branch:
         with self._writing() as (file, place):
             if n == place.n:
                 return
-            leaf = self._entry(n, place, self._lineage_held())
+            leaf = self._entry(n, self._lineage_held())
             now = self.now()
             place = Place(leaf=leaf, n=n, seq=place.seq + 1)
             moved = msgspec.structs.replace(self.meta, id=self.id, updated_at=now, place=place)
@@ -207,12 +231,11 @@ class Branch:
         return lineage(self.shelf.tree(self.id, held=True), self.shelf.tree)[0]
 
     @staticmethod
-    def _entry(n: int, place: Place, entries: list[Message | Compaction]) -> str | None:
-        """Id of the n-th message."""
-        if not 0 <= n <= place.n:
-            raise UsageError(
-                f"there is no message {n}", hint=f"the conversation has {place.n}, from 1"
-            )
+    def _entry(n: int, entries: list[Message | Compaction]) -> str | None:
+        """Id of the n-th message, as `read` counts them."""
+        there = sum(isinstance(e, Message) for e in entries)
+        if not 0 <= n <= there:
+            raise UsageError(f"there is no message {n}", hint=f"the conversation has {there}")
         shared = upto(entries, n)
         return shared[-1].id if shared else None
 
@@ -224,7 +247,7 @@ class Branch:
         place = self.place
         leaf = place.leaf
         if at is not None and at != place.n:
-            leaf = self._entry(at, place, lineage(self.shelf.tree(self.id), self.shelf.tree)[0])
+            leaf = self._entry(at, lineage(self.shelf.tree(self.id), self.shelf.tree)[0])
         n = place.n if at is None else at
         return Fork(parent=self.id, branch=(branch or "").strip() or None, entry=leaf, at=n)
 
@@ -327,7 +350,7 @@ class Branch:
         file.sync()
         sealed = self.shelf.seal(self.id, file.fd)
         place = msgspec.structs.replace(place, seq=place.seq + 1)
-        size, crc = _sum(file.fd)
+        size, crc = total(file.fd)
         self.meta = msgspec.structs.replace(
             self.meta,
             id=self.id,
@@ -365,17 +388,15 @@ class Branch:
             raise durable.failed(self.path, error) from None
 
     def _mended(self, file: Appender, end: int) -> int:
-        """The end of the file after a torn record at it, if there is one, was set aside."""
-        if not end or os.pread(file.fd, 1, end - 1) == b"\n":
-            return end
-        start, line = next(backwards(file.fd, end))
-        try:
-            parse(line.strip())
-        except BadRecordError as error:
-            if error.reason in ("damaged", "too_long", "too_deep"):
-                durable.cut(file.fd, self.path, start)
-                return start
-        return end
+        """The end of the file once what is damaged there, by a crash most likely, is set aside."""
+        whole = end
+        for start, line in backwards(file.fd, end):
+            if not _is_damaged(line):
+                break
+            whole = start
+        if whole < end:
+            durable.cut(file.fd, self.path, whole)
+        return whole
 
     def _put(self, file: Appender, lines: bytes, place: Place, record: Any, durable: bool) -> None:
         """Append lines by one write; the place that they lead to is known once they are there."""
@@ -397,6 +418,14 @@ class Branch:
         self._tail = tail.grown(lines, place, record)
 
 
+def _is_damaged(line: bytes) -> bool:
+    try:
+        parse(line.strip())
+    except BadRecordError as error:
+        return error.reason in DAMAGE
+    return False
+
+
 def _conversation(tree: Tree, entries: Sequence[Message | Compaction]) -> Conversation:
     meta = tree.meta or Meta(id=tree.id)
     return Conversation(
@@ -416,12 +445,3 @@ def _conversation(tree: Tree, entries: Sequence[Message | Compaction]) -> Conver
 
 async def _awaited(value: Any) -> Any:
     return await value
-
-
-def _sum(fd: int) -> tuple[int, int]:
-    """Size and CRC-32 of a file."""
-    at = crc = 0
-    while data := os.pread(fd, 1 << 20, at):
-        crc = crc32(data, crc)
-        at += len(data)
-    return at, crc

@@ -38,6 +38,10 @@ _sealed = re.compile(rb'\{"at":(?:\d+|null),"check":"([0-9a-f]{8})",')
 NO_CRC = b"00000000"
 
 
+DAMAGE = ("damaged", "too_long", "too_deep")
+"""Reasons for which a line is no record of any version."""
+
+
 class BadRecordError(Exception):
     """A line that is no record; ``reason`` is one of those of `decklog.model.Finding`."""
 

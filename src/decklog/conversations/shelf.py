@@ -1,9 +1,9 @@
 """The files of conversations in one folder, and reading them.
 
 ``<id>.jsonl`` is what is appended to; rotation seals it as ``<id>.rot-<n>.jsonl``, n from 1, and
-goes on in a new ``<id>.jsonl``, whose head says how many there are. A sealed file that it does not
-tell of is another name of ``<id>.jsonl``, from a rotation that did not come to its end: it is
-passed over, so that every record is read once.
+goes on in a new ``<id>.jsonl``, whose head names it. A sealed file that no head names is from a
+rotation that did not come to its end, another name of ``<id>.jsonl``: it is passed over, so that
+every record is read once.
 """
 
 from __future__ import annotations
@@ -14,8 +14,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
+from zlib import crc32
 
-from decklog.conversations.records import MAX_RECORD, BadRecordError, Meta, Place, Record, parse
+from decklog.conversations.records import (
+    DAMAGE,
+    MAX_RECORD,
+    BadRecordError,
+    Meta,
+    Place,
+    Record,
+    Sealed,
+    parse,
+)
 from decklog.conversations.tails import backwards
 from decklog.conversations.tree import Tree
 from decklog.durable import failed, safe_id, sync_folder
@@ -39,6 +49,8 @@ class Tail(NamedTuple):
     place: Place
     record: Record | None
     """The last record, where it is of ours."""
+    damaged: bool = False
+    """Whether something damaged stands after the last record."""
 
     @property
     def whole(self) -> bool:
@@ -46,9 +58,9 @@ class Tail(NamedTuple):
         return not self.end or self.last.endswith(b"\n")
 
     def still(self, fd: int, end: int) -> bool:
-        """Whether a file still ends as this one did, and that with a whole line."""
-        known = end == self.end and self.whole and self.inode == os.fstat(fd).st_ino
-        return known and _last(fd, end) == self.last
+        """Whether a file still ends as this one did, and that with a whole record."""
+        known = end == self.end and self.whole and not self.damaged
+        return known and self.inode == os.fstat(fd).st_ino and _last(fd, end) == self.last
 
     def grown(self, lines: bytes, place: Place, record: Record) -> Tail:
         """The end of the file once these were appended."""
@@ -119,40 +131,61 @@ class Shelf:
 
     def _grown(self, name: str, fd: int, size: int) -> Tree:
         tree = Tree(name)
-        number = 0
-        for number, path in enumerate(self._seals(name, fd, size), 1):
+        chain = list(self._chain(name, fd, size))
+        for number, (path, seal) in enumerate(reversed(chain)):
             try:
                 with self.reading(path) as (old, old_size):
-                    _feed(tree, old, old_size, path, number - 1)
-            except (NotFound, SourceError) as error:
+                    _feed(tree, old, old_size, path, number)
+                    changed = seal is not None and total(old) != (seal.bytes, seal.crc)
+                    detail = "it is not as it was when it was sealed" if changed else ""
+            except NotFound:
+                detail = "it is missing"
+            if detail:
                 tree.findings.append(
-                    Finding(agent="decklog", source=path, reason="unreadable", detail=str(error))
+                    Finding(agent="decklog", source=path, reason="unreadable", detail=detail)
                 )
-        _feed(tree, fd, size, self.path(name), number)
+        _feed(tree, fd, size, self.path(name), len(chain))
         return tree
 
-    def _seals(self, name: str, fd: int, size: int) -> list[str]:
-        """Sealed files, oldest first: as many as the head says; where it cannot be read, those
-        that are there."""
-        head = _head(fd, size)
-        if head is not None:
-            return [self.sealed(name, n) for n in range(1, _number(head) + 1)]
-        found: list[str] = []
-        while self._is_sealed(path := self.sealed(name, len(found) + 1), os.fstat(fd).st_ino):
-            found.append(path)
+    def _chain(self, name: str, fd: int, size: int) -> Iterator[tuple[str, Sealed | None]]:
+        """Sealed files, newest first, each with what its successor says of it.
+
+        A head names the file that went before; where a head cannot be read that is taken for the
+        newest there is, unless it is only another name of the file itself.
+        """
+        head, n = _head(fd, size), 0
+        inode = os.fstat(fd).st_ino
+        while True:
+            if head is None:
+                n = self._newest(name, n, inode)
+            else:
+                n = min(_number(head), n - 1) if n else _number(head)
+            if n <= 0:
+                return
+            path = self.sealed(name, n)
+            yield path, head.sealed if head else None
+            try:
+                with self.reading(path) as (old, old_size):
+                    head, inode = _head(old, old_size), os.fstat(old).st_ino
+            except NotFound:
+                head = None
+
+    def _newest(self, name: str, below: int, inode: int) -> int:
+        """The highest number of a sealed file below one (0: of all); 0 where there is none."""
+        found = 0
+        for entry in os.listdir(self.folder):
+            number = _rotated.search(entry)
+            if number and entry == os.path.basename(self.sealed(name, int(number[1]))):
+                n = int(number[1])
+                if (not below or n < below) and os.lstat(self.sealed(name, n)).st_ino != inode:
+                    found = max(found, n)
         return found
 
-    @staticmethod
-    def _is_sealed(path: str, main: int) -> bool:
-        try:
-            return os.lstat(path).st_ino != main
-        except OSError:
-            return False
-
-    def seals(self, name: str) -> list[str]:
-        """Sealed files of a conversation, oldest first. Raises NotFound, SourceError."""
+    def seals(self, name: str) -> Iterator[str]:
+        """Sealed files of a conversation, newest first. Raises NotFound, SourceError."""
         with self.reading(self.path(name)) as (fd, size):
-            return self._seals(name, fd, size)
+            for path, _ in self._chain(name, fd, size):
+                yield path
 
     def seal(self, name: str, fd: int) -> str:
         """Give the conversation's file the name of a sealed one too. Only under its lock.
@@ -162,7 +195,7 @@ class Shelf:
         main = self.path(name)
         st = os.fstat(fd)
         head = _head(fd, st.st_size)
-        n = _number(head) if head else len(self._seals(name, fd, st.st_size))
+        n = _number(head) if head else self._newest(name, 0, st.st_ino)
         while True:
             n += 1
             path = self.sealed(name, n)
@@ -186,22 +219,23 @@ class Shelf:
     def tail(self, name: str, fd: int, end: int) -> Tail:
         """Where a conversation stands: from its last records, or, where another program wrote
         those, from all."""
-        inode, skipped = os.fstat(fd).st_ino, 0
+        inode, last, skipped, damaged = os.fstat(fd).st_ino, _last(fd, end), 0, False
         for at, line in backwards(fd, end):
             data = line.strip()
             if not data:
                 continue
             try:
                 record = parse(data)
-            except BadRecordError:
+            except BadRecordError as error:
                 skipped += at + len(line) < end  # torn: what has no end was never counted
+                damaged |= error.reason in DAMAGE
                 continue
             if record.place is None:
                 break
             place = record.place
             moved = Place(leaf=place.leaf, n=place.n, seq=place.seq + skipped)
-            return Tail(inode, end, _last(fd, end), moved, record)
-        return Tail(inode, end, _last(fd, end), self._grown(name, fd, end).place, None)
+            return Tail(inode, end, last, moved, record, damaged)
+        return Tail(inode, end, last, self._grown(name, fd, end).place, None, damaged)
 
 
 def _head(fd: int, size: int) -> Meta | None:
@@ -216,8 +250,17 @@ def _head(fd: int, size: int) -> Meta | None:
     return None
 
 
+def total(fd: int) -> tuple[int, int]:
+    """Size and CRC-32 of a file."""
+    at = crc = 0
+    while data := os.pread(fd, BLOCK, at):
+        crc = crc32(data, crc)
+        at += len(data)
+    return at, crc
+
+
 def _number(head: Meta) -> int:
-    """How many files were sealed before the one with this head."""
+    """Number of the sealed file that the one with this head goes on from; 0 for none."""
     found = _rotated.search(head.sealed.file) if head.sealed else None
     return int(found[1]) if found else 0
 
