@@ -289,7 +289,8 @@ def test_churn_of_processes_neither_fails_nor_invents_an_agent() -> None:
     churn = [subprocess.Popen(["bash", "-c", script]) for _ in range(2)]
     try:
         while any(c.poll() is None for c in churn):
-            for t in processes.snapshot(agents.every(), timeout=30):
+            seen = processes.snapshot(agents.every(), timeout=30)
+            for t in (t for t in seen if t.root.ppid in {c.pid for c in churn}):
                 assert (t.agent, t.root.argv, t.cwd) == ("claude", ("claude", "0"), os.getcwd())
     finally:
         for c in churn:
