@@ -18,6 +18,9 @@ ABILITIES = {
     "databases": "queries",
     "folders": "gather",
     "clean_up": "clean_up",
+    "running": "process",
+    "own_files": "own_files",
+    "hooks": "hooks",
 }
 """What an agent can do beyond the required, by the answer of its contract that switches it on."""
 
