@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -136,11 +137,12 @@ def _live_parts(store: Any, session: str) -> list[dict[str, Any]]:
 
 
 def events(store: Any, session: str) -> Iterator[Event]:
-    """Events of a session from all its sources, each record once, numbered from 1."""
+    """Events of a session from all its sources, each record once. They are numbered as in their
+    source, so that a number stays what it is; those of a further source begin `SHIFT` higher."""
     seen: set[tuple[str, str]] = set()
-    seq = 0
     parts = _live_parts(store, session)
     for part in parts:
+        shift = store.shift(session, part["id"])
         for event in of_source(part):
             if event.session != session:
                 continue
@@ -149,14 +151,41 @@ def events(store: Any, session: str) -> Iterator[Event]:
                 if key in seen:
                     continue
                 seen.add(key)
-            seq += 1
-            yield msgspec.structs.replace(event, seq=seq)
+            yield msgspec.structs.replace(event, seq=event.seq + shift)
+
+
+def around(store: Any, session: str, seq: int, count: int) -> list[Event]:
+    """The event with a number, and so many before and after it; nothing when there is none."""
+    before: deque[Event] = deque(maxlen=count + 1)
+    found: list[Event] = []
+    for event in events(store, session):
+        if found:
+            found.append(event)
+        else:
+            before.append(event)
+            if event.seq == seq:
+                found = list(before)
+                left = len(found) + count
+        if found and len(found) == left:
+            break
+    return found
 
 
 def of_source(part: Mapping[str, Any]) -> Iterator[Event]:
     """All events of one source (agent, uri, kind), whosever they are. Raises SourceError."""
     a = agents.get(part["agent"])
     return _read(a, part["uri"], part["kind"], _folder_parts(a, part))
+
+
+def of_record(part: Mapping[str, Any], record: bytes | None, offset: int) -> list[Event]:
+    """Events of one record of a source (agent, uri), as if it stood alone. Raises SourceError when
+    there is none."""
+    uri = part["uri"]
+    if record is None:
+        raise SourceError(f"{uri}: no record at byte {offset} any more")
+    a = agents.get(part["agent"])
+    reader = a.reader(Cursor(source=Source(agent=a.name, uri=uri)))
+    return reader.feed(record, Ref(uri, offset, len(record)))
 
 
 def _folder_parts(a: Agent, part: Mapping[str, Any]) -> list[str]:

@@ -35,11 +35,17 @@ def _sample_environment(env: dict[str, str]) -> dict[str, str]:
 
 
 def open_deck(
-    sample: bool, *, tz: str | None = None, no_sync: bool | None = None, jobs: int | None = None
+    sample: bool,
+    *,
+    tz: str | None = None,
+    no_sync: bool | None = None,
+    jobs: int | None = None,
+    texts: bool = False,
 ) -> hub.Decklog:
-    """The deck, brought up to date unless the flags or settings say no."""
+    """The deck, brought up to date unless the flags or settings say no; with ``texts`` the text
+    index too, however much it lacks."""
     deck = hub.Decklog(settings(sample, tz=tz, sync=False if no_sync else None, jobs=jobs))
-    output.note(deck.refresh(output.progress("reading transcripts")))
+    output.note(deck.refresh(output.progress("reading transcripts"), complete=texts))
     return deck
 
 

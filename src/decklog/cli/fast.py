@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from decklog.cli.spec import Command
+    from decklog.cli.spec import Argument, Command, Option
 
 
 def parse(argv: Sequence[str]) -> Callable[[], int] | None:
@@ -55,7 +55,10 @@ def _values(command: Command, words: list[str]) -> dict[str, Any] | None:
         if word == "--" and command.rest:
             values["rest"] = words[i:]
             break
-        if not word.startswith("-"):
+        if word == "--" and free and free[0].many:
+            values.setdefault(free[0].name, []).extend(words[i:])
+            break
+        if not word.startswith("-") or (word not in options and _is_text(word, free, options)):
             if not free or (free[0].choices and word not in free[0].choices):
                 return None
             if free[0].many:
@@ -87,6 +90,13 @@ def _values(command: Command, words: list[str]) -> dict[str, Any] | None:
     if any(a.required and a.name not in values for a in command.arguments):
         return None
     return values
+
+
+def _is_text(word: str, free: list[Argument], options: dict[str, Option]) -> bool:
+    """True for a word that begins with a dash and yet is part of an argument that may."""
+    if not free or not free[0].dashes or word.startswith("--"):
+        return False
+    return not (word[:2] in options and word[2:].isdigit())
 
 
 def bind(command: Command, values: dict[str, Any], sample: bool) -> Callable[[], int]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from decklog.hub import Decklog
     from decklog.model import Event, Session, Turn
 
+AROUND = 5
+"""Events shown before and after one that was asked for."""
 PARTIAL = ("too_long", "unreadable", "bomb")
 """Reasons for which a part of a transcript is not shown."""
 
@@ -26,6 +28,9 @@ def show(*, sample: bool, session: str, **values: Any) -> int:
             "--raw goes with neither --events nor --json", hint=f"decklog show {session} --raw"
         )
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
+        name, mark, place = session.rpartition("#")
+        if mark and place.isdigit():
+            return _place(deck, name, int(place), values)
         found = deck.session(session)
         if values["raw"]:
             for record in deck.raw(found.id):
@@ -66,6 +71,25 @@ def _events(deck: Decklog, session: Session, values: dict[str, Any]) -> int:
             (line if limit is None else tables.cut(line, limit) for line in lines),
             pager=not values["no_pager"],
         )
+    return _untold(events)
+
+
+def _place(deck: Decklog, name: str, seq: int, values: dict[str, Any]) -> int:
+    """One event, whole, and what stands around it."""
+    events = deck.around(name, seq, 0 if values["json"] else AROUND)
+    if values["json"]:
+        output.struct_array(events)
+        return 0
+    telling = Telling(deck.zone, "", full=True)
+    limit = tables.columns() or 200
+    lines = []
+    for event in events:
+        line = tables.cut(summary(event, deck.zone), limit)
+        if event.seq == seq:
+            lines += ["", output.bold(line), *telling.event(event), ""]
+        else:
+            lines.append(output.dim(line))
+    output.page(lines, pager=not values["no_pager"])
     return _untold(events)
 
 

@@ -48,6 +48,17 @@ class Telling:
         if turn.usage.total or turn.cost.micro_usd:
             yield output.dim(f"  {tokens(turn.usage)}; {price(turn.cost)}")
 
+    def event(self, e: Event) -> Iterator[str]:
+        """One event alone, with all its text."""
+        for name in ("content", "summary", "message", "result", "output", "error"):
+            text = getattr(e, name, None)
+            if text and isinstance(text, str):
+                yield from self._text(text, PROMPT_LINES)
+                break
+        given = bytes(getattr(e, "input", b"null"))
+        if given != b"null":
+            yield from self._text(json.dumps(json.loads(given), indent=2, ensure_ascii=False), 0)
+
     # -- texts -----------------------------------------------------------------------------------
 
     def _text(

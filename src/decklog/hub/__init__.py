@@ -14,6 +14,7 @@ from decklog.hub.following import Following
 from decklog.hub.health import ABILITIES, Health
 from decklog.hub.lookout import remember, remembered
 from decklog.hub.numbers import REPORTS, Numbers, is_day
+from decklog.hub.search import Search
 
 __all__ = ["ABILITIES", "REPORTS", "Decklog", "is_day", "open", "rebuild_store"]
 
@@ -54,7 +55,7 @@ def open(
     return Decklog(config.load(found))
 
 
-class Decklog(Numbers, Health, Following):
+class Decklog(Numbers, Search, Health, Following):
     """All questions about the sessions of one machine, and the sync that keeps them answered."""
 
     def __init__(self, config: Config) -> None:
@@ -194,15 +195,18 @@ class Decklog(Numbers, Health, Following):
         """True when nothing on disk changed since the last sync. Opens no transcript."""
         return not self._look()[2]
 
-    def refresh(self, progress: Callable[[int, int], None] | None = None) -> str:
-        """Sync if anything changed and no other process is at it; a note when it could not."""
+    def refresh(
+        self, progress: Callable[[int, int], None] | None = None, *, complete: bool = False
+    ) -> str:
+        """Sync if anything changed and no other process is at it; a note when it could not. With
+        ``complete`` also what the text index lacks, however much that is."""
         if not self.config.sync:
             return ""
         looked = self._look()
-        if not looked[2]:
+        if not looked[2] and not (complete and self.store.get("text_pending") != "0"):
             return ""
         try:
-            self._run(looked, progress, 2.0, complete=False)
+            self._run(looked, progress, 2.0, complete=complete)
         except (Busy, StoreBusy):
             return "another decklog is reading transcripts; the newest may be missing"
         return ""

@@ -73,6 +73,17 @@ class Sessions:
 
         return transcripts.events(self.store, self.find(text))
 
+    def around(self, text: str, seq: int, count: int = 0) -> list[Event]:
+        """One event of a session by its number, with so many events before and after it. Raises
+        NotFound, SourceError."""
+        from decklog import transcripts
+
+        name = self.find(text)
+        found = transcripts.around(self.store, name, seq, count)
+        if not found:
+            raise NotFound(f"no event {seq} in {name}", hint=f"decklog show {name} --events")
+        return found
+
     def raw(self, text: str) -> Iterator[bytes]:
         """The records of a session's sources as the agent wrote them, line ends included."""
         from decklog import transcripts

@@ -64,6 +64,7 @@ from decklog.model.events import (
     UserEvent,
     UserMessage,
 )
+from decklog.model.hits import Covered, Hit, Page
 from decklog.model.sessions import (
     Counts,
     Facts,
@@ -98,6 +99,7 @@ __all__ = [
     "Conversation",
     "Cost",
     "Counts",
+    "Covered",
     "Cursor",
     "Divergence",
     "Event",
@@ -109,6 +111,7 @@ __all__ = [
     "Forked",
     "Happened",
     "Heartbeat",
+    "Hit",
     "Image",
     "Lagged",
     "LedgerEntry",
@@ -116,6 +119,7 @@ __all__ = [
     "Opaque",
     "Origin",
     "Outline",
+    "Page",
     "ParseWarning",
     "Permission",
     "ProviderStatus",

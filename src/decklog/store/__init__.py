@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from decklog.store.rows import Batch
+    from decklog.store.text import Shard
 
     class Store(Protocol):
         """What the pipeline writes and the questions that faces ask."""
@@ -91,6 +92,12 @@ if TYPE_CHECKING:
         def touched(self, session: str) -> list[dict[str, Any]]: ...
         def parts(self, session: str) -> list[dict[str, Any]]:
             """Sources of a session, the ones that count first."""
+
+        def shift(self, session: str, source: int) -> int:
+            """What is added to the sequence numbers of a source in a session of several."""
+
+        def shards(self) -> list[Shard]:
+            """The shards of the text index that there are, to be read."""
 
         def partial(self) -> int:
             """How many sources could not be read whole."""

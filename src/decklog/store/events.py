@@ -1,7 +1,7 @@
 """The index of events: one packed row for each batch, since events are many and read in runs.
 
 For each event: when (milliseconds UTC; absent: NOWHEN), where in the source (offset and length of
-its record), what kind (a number of `decklog.store.rows.KINDS`) and whose (the part of the source).
+its record), what kind (a number of KINDS) and whose (the part of the source).
 Sequence numbers run without gaps from the first.
 """
 
@@ -20,6 +20,34 @@ NOWHEN = -1
 
 COLUMNS = ("q", "q", "I", "H", "B")
 """Type codes of at, offset, length, part and kind, each stored as a column."""
+
+
+KIND_NAMES = (
+    "session_started",
+    "user_message",
+    "assistant_message",
+    "reasoning",
+    "tool_call",
+    "tool_result",
+    "permission",
+    "provider_status",
+    "stderr",
+    "parse_warning",
+    "session_cleared",
+    "session_ended",
+    "session_result",
+    "heartbeat",
+    "usage",
+    "user_event",
+    "usage_limit_hit",
+    "usage_limit_resumed",
+    "usage_limit_resume_failed",
+    "compacted",
+    "forked",
+    "state_changed",
+)
+KINDS = {name: number for number, name in enumerate(KIND_NAMES)}
+"""Number of each event kind."""
 
 
 def pack(events: Sequence[tuple[int, int, int, int, int]]) -> bytes:

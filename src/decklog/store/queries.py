@@ -28,6 +28,9 @@ COUNT_NAMES = [
 _TEXTS = ["project", "cwd", "branch", "title", "prompt", "model", "agent_version"]
 _TIMES = ["started_at", "ended_at", "last_at"]
 
+SHIFT = 10_000_000
+"""Numbers of the next source of a session begin so much higher: none changes when one grows."""
+
 PARTIAL = ("unreadable", "bomb", "too_long")
 """Reasons of findings that mean: not all of the source could be read."""
 
@@ -128,6 +131,14 @@ class Reading:
     def title(self, session: str) -> str:
         row = self.db.execute("select title from session where name = ?", (session,)).fetchone()
         return str(row[0] or "") if row else ""
+
+    def shift(self, session: str, source: int) -> int:
+        """What is added to the sequence numbers of a source in a session that has several."""
+        sql = """select p.source from part p join source s on s.id = p.source
+            where p.session = ? and not p.superseded
+            order by p.completeness <> 'full', s.uri"""
+        order = [r[0] for r in self.db.execute(sql, (session,))]
+        return SHIFT * order.index(source) if source in order else 0
 
     def usage(self, by: str, where: dict[str, Any]) -> list[dict[str, Any]]:
         """Sums of the counted facts: ``daily weekly monthly models projects sessions agents``.

@@ -18,38 +18,7 @@ from decklog.model import (
     UsageReported,
     UserMessage,
 )
-from decklog.store.events import NOWHEN, pack
-
-KINDS: dict[str, int] = {
-    name: number
-    for number, name in enumerate(
-        [
-            "session_started",
-            "user_message",
-            "assistant_message",
-            "reasoning",
-            "tool_call",
-            "tool_result",
-            "permission",
-            "provider_status",
-            "stderr",
-            "parse_warning",
-            "session_cleared",
-            "session_ended",
-            "session_result",
-            "heartbeat",
-            "usage",
-            "user_event",
-            "usage_limit_hit",
-            "usage_limit_resumed",
-            "usage_limit_resume_failed",
-            "compacted",
-            "forked",
-            "state_changed",
-        ]
-    )
-}
-"""Number of each event kind in the event table."""
+from decklog.store.events import KINDS, NOWHEN, pack
 
 EACH_ITS_PLACE = frozenset({"damaged", "too_long", "too_deep", "misfiled"})
 """Findings that are listed one by one; others are counted by what they say."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from decklog.store import SourceRow
     from decklog.store.rows import Batch
+    from decklog.store.text import Shard
 
 FILE = "decklog.db"
 LOCK = "write.lock"
@@ -46,6 +47,7 @@ class SqliteStore(queries.Reading):
         self.folder = folder
         self.path = os.path.join(folder, FILE)
         self.lock = -1
+        self._shards: dict[int, Shard] = {}
         old = os.umask(0o077)
         try:
             self.db = Connection(self.path)
@@ -132,6 +134,9 @@ class SqliteStore(queries.Reading):
         except (OSError, apsw.ConnectionClosedError):
             pass  # there is none, or it is closed already
         self.db.close()
+        for shard in self._shards.values():
+            shard.close()
+        self._shards.clear()
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
@@ -410,6 +415,23 @@ class SqliteStore(queries.Reading):
             known = os.urandom(16).hex()
             self.put("identity", known)
         return known
+
+    def shards(self) -> list[Shard]:
+        """The shards of the text index, kept open to be read; those that there are."""
+        from decklog.store.text import SHARDS, Absent, Shard
+
+        identity = self.get("identity") or ""
+        for n in range(SHARDS):
+            kept = self._shards.get(n)
+            if kept is not None and not kept.is_of(identity):
+                self._shards.pop(n).close()
+                kept = None
+            if kept is None:
+                try:
+                    self._shards[n] = Shard(self.folder, n, identity)
+                except Absent:
+                    continue
+        return [self._shards[n] for n in sorted(self._shards)]
 
     def _put(self, key: str, value: str) -> None:
         self.db.execute("insert or replace into meta values(?, ?)", (key, value))

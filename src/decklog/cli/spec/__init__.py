@@ -31,7 +31,7 @@ class Option:
 class Argument:
     """One word of a command line that is no option; the function gets it under ``name``."""
 
-    __slots__ = ("choices", "many", "metavar", "name", "required")
+    __slots__ = ("choices", "dashes", "many", "metavar", "name", "required")
 
     def __init__(
         self,
@@ -41,7 +41,10 @@ class Argument:
         many: bool = False,
         choices: tuple[str, ...] = (),
         metavar: str = "",
+        dashes: bool = False,
     ) -> None:
+        self.dashes = dashes
+        """Takes also words that begin with one dash and are no option."""
         self.name, self.required, self.choices = name, required, choices
         self.many = many
         """Takes all words that are left, as a list; only the last argument may."""
@@ -123,6 +126,29 @@ COMMANDS: tuple[Command, ...] = (
             *COMMON,
         ),
         arguments=(Argument("session", required=True),),
+    ),
+    Command(
+        "search",
+        "search:search",
+        "Find words, phrases, commands and paths in everything said and done.\n\n"
+        'Words are all to be there; "..." is a phrase, begin* a beginning, -word must not be '
+        "there, this OR that is either. role:user|assistant|tool|system|title, tool:bash, "
+        "file:src/main.py, agent:, project:, model:, since: and until: narrow it. Anything else "
+        "is text: foo-bar, a:b and --flag (after --) are the words in them, side by side.",
+        (
+            LIMIT,
+            Option("best", "best matches first, instead of the newest", bool),
+            Option("after", "the page after this one (`next` of the JSON, or the note below)"),
+            Option("context", "so many events before and after each hit", int, short="C"),
+            Option("count", "only how many places there are", bool),
+            Option("regex", "the query is a regular expression, tried on the transcripts", bool),
+            Option("role", "only what was said by this role (may be repeated)", many=True),
+            Option("tool", "only calls and results of this tool or kind of tool", many=True),
+            Option("file", "only what names a path like this", many=True),
+            *FILTERS,
+            *COMMON,
+        ),
+        arguments=(Argument("query", required=True, many=True, dashes=True),),
     ),
     Command(
         "usage",

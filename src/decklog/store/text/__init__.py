@@ -64,10 +64,10 @@ class Shard:
             raise Absent(self.path)
         self.db = Connection(self.path)
         self.db.set_busy_timeout(5_000)
-        if not self._is_of(identity):
+        if not self.is_of(identity):
             raise Absent(f"{self.path} is of another store")
 
-    def _is_of(self, identity: str) -> bool:
+    def is_of(self, identity: str) -> bool:
         version = self.db.pragma("user_version")
         if version > FORMAT:
             raise StoreTooNew(f"{self.path} was written by a newer decklog (format {version})")

@@ -68,7 +68,7 @@ class Writer(Shard):
     def _open(self, identity: str) -> None:
         self.db = Connection(self.path)
         self.db.set_busy_timeout(5_000)
-        if not self._is_of(identity):
+        if not self.is_of(identity):
             if self.db.pragma("user_version"):
                 self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
                 self.db.execute("vacuum")

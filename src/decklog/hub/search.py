@@ -1,0 +1,133 @@
+"""Questions about texts: where a word, a phrase, a path was."""
+
+from __future__ import annotations
+
+from decklog.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from decklog.config import Config
+    from decklog.model import Page
+    from decklog.zones import Zone
+
+MOST = 1_000
+"""Hits on one page."""
+
+
+class Search:
+    """Part of `decklog.hub.Decklog`."""
+
+    config: Config
+    zone: Zone
+    store: Any
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 20,
+        best: bool = False,
+        after: str | None = None,
+        now: int | None = None,
+        **where: Any,
+    ) -> Page:
+        """The places that answer a query (see `decklog.grammar`), newest or best first.
+
+        Keywords: agents, projects, models, roles, tools, files (lists of words), since and until
+        (milliseconds, UTC). ``after`` is the ``next`` of a page before. Answers from what is
+        indexed: `sync` first; ``Page.covered`` tells how far the index is. Raises UsageError for
+        a query that cannot be meant, with the place in it.
+
+        >>> import decklog
+        >>> with decklog.open() as deck:
+        ...     deck.sync()
+        ...     for hit in deck.search('"connection refused" role:tool', limit=5).hits:
+        ...         print(hit.id, hit.snippet)
+        """
+        import msgspec
+
+        from decklog.model import Page
+
+        rows = self.search_rows(query, limit=limit, best=best, after=after, now=now, **where)
+        return msgspec.convert(rows, Page)
+
+    def search_rows(
+        self,
+        query: str,
+        *,
+        limit: int = 20,
+        best: bool = False,
+        after: str | None = None,
+        now: int | None = None,
+        **where: Any,
+    ) -> dict[str, Any]:
+        """`search` as plain rows."""
+        from decklog import searching
+
+        if not 1 <= limit <= MOST:
+            raise UsageError(f"no page of {limit} hits", hint=f"1 to {MOST:,}")
+        asked, where = self._asked(query, where, now)
+        found = searching.Search(self.store, asked, where).page(limit, best=best, after=after)
+        return {
+            "hits": found.hits, "next": found.next_page, "covered": searching.covered(self.store),
+        }  # fmt: skip
+
+    def scan_rows(self, pattern: str, *, limit: int = 20, **where: Any) -> dict[str, Any]:
+        """The newest places at which a regular expression matches, as plain rows: `search` over
+        the bytes of the sources themselves, without the index.
+
+        Keywords: agents, projects, models, since, until. Only forms that cannot take for ever are
+        allowed: no repeat within a repeat, no reference back, no look ahead or behind. ``slow``
+        counts records that were given up on all the same.
+        """
+        from decklog import scanning, searching
+
+        scan = scanning.Scan(self.store, pattern, {k: v for k, v in where.items() if v})
+        return {"hits": scan.hits(limit, searching.SNIPPET), "next": None, "slow": scan.slow}
+
+    def search_count(self, query: str, *, now: int | None = None, **where: Any) -> int:
+        """How many places answer a query; arguments as for `search`."""
+        from decklog import searching
+
+        asked, where = self._asked(query, where, now)
+        return searching.Search(self.store, asked, where).count()
+
+    def covered(self) -> dict[str, Any]:
+        """How far the text index is, with the fields of `decklog.model.Covered`."""
+        from decklog import searching
+
+        return searching.covered(self.store)
+
+    def _asked(
+        self, text: str, where: dict[str, Any], now: int | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """The query taken apart, with what the keywords add to it; and the filter."""
+        from decklog import grammar
+
+        query = grammar.parse(text)
+        filters = {
+            k: where.pop(k)
+            for k in ("agents", "projects", "models", "since", "until")
+            if where.get(k)
+        }
+        for field in grammar.INDEXED:
+            grammar.add(query, field, where.pop(f"{field}s", ()))
+        if unknown := [k for k, v in where.items() if v]:
+            raise UsageError(f"no filter {unknown[0]!r}")
+        for name, value in query.filters.items():
+            if name in grammar.TIMES:
+                filters[name] = self._moment(value, now)
+            else:
+                filters[name] = [*filters.get(name, ()), *value]
+        return query, filters
+
+    def _moment(self, text: str, now: int | None) -> int:
+        from decklog import zones
+
+        if now is None:
+            import time
+
+            now = time.time_ns() // 1_000_000
+        return zones.moment(text, now, self.zone)

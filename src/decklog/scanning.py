@@ -1,0 +1,226 @@
+"""Search by regular expression: the bytes of the sources themselves, without an index.
+
+What every match has to hold is looked for in the raw bytes first; only records that hold it are
+decoded, and the pattern is tried on their texts. Processes of their own do it, each with an alarm
+that ends a match which takes too long; the newest sessions come first, and it ends when nothing
+newer can come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import marshal
+import os
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from heapq import nsmallest
+from typing import Any
+
+from decklog import sources
+from decklog.errors import DecklogError, SourceError
+from decklog.patterns import Pattern
+from decklog.searching import Readback, strings
+from decklog.store.events import KIND_NAMES, NOWHEN, unpack
+from decklog.store.queries import session_conditions
+from decklog.store.text.finding import Found
+from decklog.store.text.matching import snippet
+
+JOBS = 2
+BUDGET = 0.1
+"""Seconds that the pattern may take for the texts of one record."""
+MAX_TEXT = 1 << 20
+"""Characters of one text that it is tried on."""
+BLOCK = 16 << 20
+TEXTS = frozenset(
+    """user_message assistant_message reasoning tool_call tool_result compacted provider_status
+    user_event stderr session_result session_ended usage_limit_hit session_started""".split()
+)
+"""Kinds of event that hold text."""
+
+
+class Slow(Exception):
+    """The alarm rang."""
+
+
+Match = tuple[int, int, str, list[tuple[int, int]]]
+"""Offset of the record, number of the event where it is known already (else -1), snippet, marks."""
+Source = tuple[Any, int, str, str, str]
+"""last_at of its session, id, uri, kind, agent"""
+
+
+class Scan:
+    """One pattern over the sources of a store."""
+
+    def __init__(self, store: Any, pattern: str, where: dict[str, Any]) -> None:
+        """Raises UsageError for a pattern that is none, or might never end."""
+        self.store, self.db = store, store.db
+        self.pattern = Pattern(pattern)
+        self.where = where
+        self.slow = 0
+        """Records that were given up on."""
+
+    def hits(self, limit: int, width: int) -> list[dict[str, Any]]:
+        """The newest places, as rows of `decklog.model.Hit`."""
+        back = Readback(self.store, None, width)
+        best: list[tuple[Found, Match]] = []
+        found: list[Source] = self._sources()
+        with contextlib.closing(self._scanned(found, width)) as scanned:
+            for (last_at, source, *_), (matches, slow) in zip(found, scanned, strict=False):
+                if len(best) == limit and (last_at is None or last_at < best[-1][0].at):
+                    break
+                self.slow += slow
+                if matches:
+                    best += self._placed(source, matches)
+                    best = nsmallest(limit, best, key=lambda b: b[0].key)
+        return [back.row(f, told, marks, "", None) for f, (_, _, told, marks) in best]
+
+    def _sources(self) -> list[Source]:
+        conditions, values = session_conditions(self.where)
+        sql = f"""select max(s.last_at), src.id, src.uri, src.kind, src.agent from session s
+            join part p on p.session = s.name join source src on src.id = p.source
+            where not p.superseded and {conditions} group by src.id order by 1 desc, src.id"""
+        return [(r[0], r[1], os.fsdecode(r[2]), *r[3:]) for r in self.db.execute(sql, values)]
+
+    def _placed(self, source: int, matches: list[Match]) -> Iterator[tuple[Found, Match]]:
+        """The events that hold the matches, those that are wanted."""
+        sql = """select p.part, p.session from part p join session s on s.name = p.session
+            where p.source = ? and not p.superseded"""
+        parts = dict(self.db.execute(sql, (source,)))
+        by_offset: dict[int, Match] = {m[0]: m for m in matches if m[1] < 0}
+        by_number: dict[int, Match] = {m[1]: m for m in matches if m[1] >= 0}
+        since, until = self.where.get("since"), self.where.get("until")
+        sql = "select first, events, body from event where source = ? order by first"
+        for row in self.db.execute(sql, (source,)):
+            for seq, at, offset, _, part, kind in unpack(*row):
+                match = by_number.get(seq) or by_offset.get(offset)
+                if match is None or KIND_NAMES[kind] not in TEXTS or part not in parts:
+                    continue
+                by_offset.pop(offset, None)
+                when = NOWHEN if at is None else at
+                if (since is None or when >= since) and (until is None or when < until):
+                    yield Found(when, parts[part], seq, source, part), match
+
+    def _scanned(
+        self, found: list[Source], width: int
+    ) -> Generator[tuple[list[Match], int], None, None]:
+        """Matches of each source in turn, and how many records were given up on."""
+        pipes: list[Any] = []
+        children: list[int] = []
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            for job in range(JOBS):
+                reading, writing = os.pipe()
+                pid = os.fork()
+                if pid == 0:
+                    _work(found[job::JOBS], self.pattern, width, reading, writing)
+                os.close(writing)
+                pipes.append(open(reading, "rb"))  # noqa: SIM115 - closed below
+                children.append(pid)
+            for i in range(len(found)):
+                try:
+                    yield marshal.load(pipes[i % JOBS])
+                except EOFError:
+                    raise SourceError("a searching process ended early") from None
+        finally:
+            for pipe in pipes:
+                pipe.close()
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def _work(found: list[Source], pattern: Pattern, width: int, reading: int, writing: int) -> None:
+    """What a child does; never returns."""
+    code = 1
+    try:
+        os.closerange(3, writing)
+        os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
+        signal.signal(signal.SIGALRM, _ring)
+        with open(writing, "wb") as pipe:
+            for source in found:
+                worker = Worker(pattern, width)
+                with contextlib.suppress(OSError, DecklogError, sources.Bomb):
+                    worker.scan(source)
+                marshal.dump((worker.matches, worker.slow), pipe)
+                pipe.flush()
+        code = 0
+    except (BrokenPipeError, KeyboardInterrupt):
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _ring(*_: object) -> None:
+    raise Slow
+
+
+class Worker:
+    """Scans one source."""
+
+    def __init__(self, pattern: Pattern, width: int) -> None:
+        self.pattern, self.width = pattern, width
+        self.matches: list[Match] = []
+        self.slow = 0
+
+    def scan(self, source: Source) -> None:
+        _, _, uri, kind, agent = source
+        if kind == "jsonl" and not uri.endswith(".zst"):
+            for offset, record in _records(uri, self.pattern):
+                try:
+                    value = json.loads(record)
+                except (ValueError, RecursionError):
+                    continue
+                self._try(offset, -1, list(strings(value)))
+            return
+        from decklog import transcripts
+        from decklog.store.text.documents import Documents
+
+        taken = Documents()
+        taken.add(list(transcripts.of_source({"agent": agent, "uri": uri, "kind": kind})))
+        for d in taken.taken():
+            self._try(-1, d.seq, [d.text])
+
+    def _try(self, offset: int, seq: int, texts: list[str]) -> None:
+        signal.setitimer(signal.ITIMER_REAL, BUDGET)
+        try:
+            for text in texts:
+                match = self.pattern.compiled.search(text, 0, MAX_TEXT)
+                if match is not None:
+                    told, marks = snippet(text, [match.span()], self.width)
+                    self.matches.append((offset, seq, told, marks))
+                    return
+        except Slow:
+            self.slow += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _records(uri: str, pattern: Pattern) -> Iterator[tuple[int, bytes]]:
+    """(offset, record) of those that hold what the pattern has to find."""
+    literal = pattern.literal
+    fd = sources.open_regular(uri)
+    try:
+        start = 0
+        kept = b""
+        while data := os.pread(fd, BLOCK, start + len(kept)):
+            block = kept + data
+            last = len(data) < BLOCK
+            end = len(block) if last else block.rfind(b"\n") + 1
+            if not end and len(block) > sources.MAX_LINE:
+                return
+            looked = block.lower() if pattern.ignore_case else block
+            at = 0
+            while at < end and (found := looked.find(literal, at, end)) >= 0:
+                begin = block.rfind(b"\n", 0, found) + 1
+                stop = block.find(b"\n", found, end)
+                stop = end if stop < 0 else stop
+                yield start + begin, block[begin:stop]
+                at = stop + 1
+            start += end
+            kept = block[end:]
+    finally:
+        os.close(fd)

@@ -1,0 +1,317 @@
+"""Search: what is asked, the places that answer it, and what stands there.
+
+Texts are read back from their sources by the places that the store knows. A record of a transcript
+is JSON, so its texts are found in it without knowing the agent. What that does not settle (whole
+documents, compressed transcripts, records that say things in a roundabout way) is read by the
+agent's reader; only then anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+
+from decklog import grammar
+from decklog.errors import UsageError
+from decklog.store.events import KIND_NAMES, NOWHEN, Places
+from decklog.store.text import TOKENIZER
+from decklog.store.text.finding import Finder
+from decklog.store.text.matching import Matcher, expression, snippet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from decklog.grammar import Query
+    from decklog.store.text.finding import Found
+
+SNIPPET = 200
+"""Characters of a snippet."""
+ENCODED = 4_096
+"""Longer texts without any white space are images and the like."""
+TITLE = "title"
+CHANGED = "the source does not say this any more"
+GONE = "the source is gone from disk"
+_ROLES = {
+    "assistant_message": "assistant",
+    "reasoning": "assistant",
+    "tool_call": "tool",
+    "tool_result": "tool",
+    TITLE: TITLE,
+}
+
+
+class Searched:
+    """What a search found: plain rows with the fields of `decklog.model.Hit`."""
+
+    def __init__(self, hits: list[dict[str, Any]], next_page: str | None) -> None:
+        self.hits = hits
+        self.next_page = next_page
+        """To be given as ``after`` for the page that follows; None: there is none."""
+
+
+class Search:
+    """One query to one store."""
+
+    def __init__(self, store: Any, query: Query, where: dict[str, Any]) -> None:
+        """Raises UsageError for a query that cannot be meant."""
+        self.store = store
+        self.query = query
+        tokenizer = store.db.fts5_tokenizer(TOKENIZER[0], list(TOKENIZER[1:]))
+        self.matcher = Matcher(query, tokenizer)
+        grammar.check(query, self.matcher.words)
+        self.finder = Finder(store, expression(query), where)
+
+    def count(self) -> int:
+        """How many places there are."""
+        return self.finder.count()
+
+    def page(
+        self, limit: int, *, best: bool = False, after: str | None = None, width: int = SNIPPET
+    ) -> Searched:
+        """One page of places. Raises UsageError for an ``after`` that is none of ours."""
+        skip, key = _page_of(after, best)
+        if best:
+            found = self.finder.best(limit + 1, skip)
+        else:
+            found = self.finder.newest(limit + 1, key)
+        more = len(found) > limit
+        found = found[:limit]
+        back = Readback(self.store, self.matcher, width)
+        hits = [back.hit(f, best) for f in found]
+        return Searched(hits, _page_after(found[-1], skip + limit, best) if more else None)
+
+
+def _page_after(last: Found, skip: int, best: bool) -> str:
+    place = ["best", skip] if best else ["newest", *last.key]
+    text = binascii.b2a_base64(json.dumps(place).encode(), newline=False).decode()
+    return text.rstrip("=").replace("+", "-").replace("/", "_")
+
+
+def _page_of(after: str | None, best: bool) -> tuple[int, tuple[int, str, int] | None]:
+    if not after:
+        return 0, None
+    try:
+        text = after.replace("-", "+").replace("_", "/") + "=" * (-len(after) % 4)
+        kind, *place = json.loads(binascii.a2b_base64(text))
+        if kind == ("best" if best else "newest"):
+            if best:
+                return int(place[0]), None
+            return 0, (int(place[0]), str(place[1]), int(place[2]))
+    except (ValueError, TypeError, IndexError):
+        pass
+    raise UsageError("no page begins there", hint="use the `next` of the page before, same order")
+
+
+# --- what stands there ------------------------------------------------------------------------
+
+
+class Readback:
+    """Reads the texts of places back from their sources."""
+
+    def __init__(self, store: Any, matcher: Any, width: int) -> None:
+        self.store, self.db = store, store.db
+        self.matcher, self.width = matcher, width
+        self.places = Places(store.db)
+        self.sources: dict[int, tuple[str, str, str]] = {}
+        self.documents: dict[str, dict[int, str]] = {}
+
+    def hit(self, found: Found, scored: bool) -> dict[str, Any]:
+        """The place as a plain row, with what stands there."""
+        uri, kind = self._source(found.source)[1:]
+        place = None if found.seq < 0 else self.places(found.source, found.seq)
+        texts, stale = self._texts(found, place, uri, kind)
+        text, marks = self._shown(texts)
+        if texts and not marks and self.matcher.groups and not stale:
+            texts, stale = self._by_reader(found, place, uri, kind)
+            text, marks = self._shown(texts)
+            if not marks and not stale:
+                stale, text = CHANGED, ""
+        told, inside = snippet(text, marks, self.width)
+        return self.row(found, told, inside, stale, -found.score if scored else None)
+
+    def row(
+        self, found: Found, told: str, marks: list[tuple[int, int]], stale: str, score: float | None
+    ) -> dict[str, Any]:
+        place = None if found.seq < 0 else self.places(found.source, found.seq)
+        kind = KIND_NAMES[place[4]] if place else TITLE if found.seq < 0 else "unknown"
+        number = self._number(found)
+        return {
+            "id": f"{found.session}#{number}",
+            "session": found.session,
+            "seq": number,
+            "turn": 0 if found.seq < 0 else self._turn(found),
+            "at": found.at if found.at != NOWHEN else None,
+            "agent": self._source(found.source)[0],
+            "kind": kind,
+            "role": self._role(found, kind),
+            "tool": self._tool(found, place, kind),
+            "snippet": told,
+            "marks": [list(m) for m in marks],
+            "score": score,
+            "stale": stale,
+        }
+
+    def _source(self, source: int) -> tuple[str, str, str]:
+        known = self.sources.get(source)
+        if known is None:
+            agent, uri, kind = self.db.execute(
+                "select agent, uri, kind from source where id = ?", (source,)
+            ).fetchone()
+            known = self.sources[source] = (agent, os.fsdecode(uri), kind)
+        return known
+
+    def _number(self, found: Found) -> int:
+        """Number of the event in its session; of a title that of the first event."""
+        shift: int = self.store.shift(found.session, found.source)
+        return max(1, found.seq) + shift
+
+    def _turn(self, found: Found) -> int:
+        sql = "select count(*) from prompt where source = ? and part = ? and seq <= ?"
+        row = self.db.execute(sql, (found.source, found.part, found.seq)).fetchone()
+        return int(row[0])
+
+    def _role(self, found: Found, kind: str) -> str:
+        if kind == "user_message":
+            sql = "select 1 from prompt where source = ? and seq = ?"
+            known = self.db.execute(sql, (found.source, found.seq)).fetchone()
+            return "user" if known else "system"
+        return _ROLES.get(kind, "system")
+
+    def _tool(self, found: Found, place: Any, kind: str) -> str:
+        if kind == "tool_call":
+            where, value = "seq = ?", found.seq
+        elif kind == "tool_result" and place[2]:
+            where, value = "result_offset = ?", place[1]
+        else:
+            return ""
+        sql = f"select name from tool where source = ? and {where} limit 1"
+        row = self.db.execute(sql, (found.source, value)).fetchone()
+        return row[0] if row else ""
+
+    # -- texts ---------------------------------------------------------------------------------
+
+    def _shown(self, texts: list[str]) -> tuple[str, list[tuple[int, int]]]:
+        """The text to show and its matches: one that has all of them, else all texts together."""
+        second: tuple[str, list[tuple[int, int]]] | None = None
+        for text in texts:
+            marks, whole = self.matcher.marks(text)
+            if marks and whole:
+                if len(text) >= 40 or len(texts) == 1:
+                    return text, marks
+                second = second or (text, marks)
+        if second is not None:
+            return second
+        joined = "\n".join(texts)
+        marks, whole = self.matcher.marks(joined) if len(texts) > 1 else ([], False)
+        return (joined, marks) if whole else (texts[0] if texts else "", [])
+
+    def _texts(self, found: Found, place: Any, uri: str, kind: str) -> tuple[list[str], str]:
+        """The texts that stand at a place, and why there are none."""
+        if found.seq < 0:
+            sql = "select title from part where source = ? and part = ?"
+            row = self.db.execute(sql, (found.source, found.part)).fetchone()
+            return [row[0] or ""] if row else [], ""
+        data = None
+        if place is not None and kind == "jsonl" and not uri.endswith(".zst"):
+            data = _record(uri, place[1], place[2])
+        if data is not None:
+            try:
+                return list(strings(json.loads(data))), ""
+            except (ValueError, RecursionError):
+                pass
+        return self._by_reader(found, place, uri, kind)
+
+    def _by_reader(self, found: Found, place: Any, uri: str, kind: str) -> tuple[list[str], str]:
+        """The text as the index took it: by the agent's reader of the record, or of the whole
+        source where there are no records."""
+        from decklog import transcripts
+        from decklog.errors import SourceError
+        from decklog.store.text.documents import Documents
+
+        part = {"agent": self._source(found.source)[0], "uri": uri, "kind": kind}
+        whole = place is None or kind != "jsonl" or uri.endswith(".zst")
+        key = uri if whole else f"{uri}@{place[1]}"
+        texts = self.documents.get(key)
+        if texts is None:
+            taken = Documents()
+            try:
+                if whole:
+                    taken.add(list(transcripts.of_source(part)))
+                else:
+                    taken.add(transcripts.of_record(part, _record(uri, *place[1:3]), place[1]))
+            except SourceError:
+                return [], GONE
+            if len(self.documents) >= 4:
+                self.documents.clear()
+            texts = {d.seq: f"{d.text}\n{d.paths}".strip() for d in taken.taken()}
+            self.documents[key] = texts
+        if not whole:
+            return list(texts.values()), "" if texts else CHANGED
+        text = texts.get(found.seq)
+        return ([], CHANGED) if text is None else ([text], "")
+
+
+def _record(uri: str, offset: int, length: int) -> bytes | None:
+    """One record of a file, when one of that length still is there."""
+    try:
+        fd = os.open(uri, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        start = max(0, offset - 1)
+        data = os.pread(fd, length + 1 + offset - start, start)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    body = data[offset - start : offset - start + length]
+    after = data[offset - start + length :]
+    return body if len(body) == length and after in (b"", b"\n") else None
+
+
+def strings(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, in order; those that are JSON themselves as the texts in them."""
+    todo = [value]
+    while todo:
+        v = todo.pop()
+        if isinstance(v, str):
+            if v[:1] in ("{", "[") and v[-1:] in ("}", "]"):
+                try:
+                    todo.append(json.loads(v))
+                    continue
+                except (ValueError, RecursionError):
+                    pass
+            if v and (len(v) <= ENCODED or len(v[:ENCODED].split(None, 1)) > 1):
+                yield v
+        elif isinstance(v, dict):
+            todo += reversed(v.values())
+        elif isinstance(v, list):
+            todo += reversed(v)
+        elif v is not None and not isinstance(v, bool):
+            yield str(v)
+
+
+# --- how far the index is ---------------------------------------------------------------------
+
+
+def covered(store: Any) -> dict[str, Any]:
+    """How far the text index is, with the fields of `decklog.model.Covered`."""
+    if store.get("text_pending") == "0":
+        return {"complete": True, "percent": 100.0, "behind": 0}
+    total, sources = store.db.execute(
+        """select sum(max(size, 1)), count(*) from source
+        where kind not in ('other', 'companion') and size >= 0 and offset > 0"""
+    ).fetchone()
+    done = indexed = 0
+    for shard in store.shards():
+        row = shard.db.execute(
+            """select sum(case when size < 0 then offset else max(size, 1) end), sum(size >= 0)
+            from cursor"""
+        ).fetchone()
+        done, indexed = done + (row[0] or 0), indexed + (row[1] or 0)
+    percent = min(99.9, 100.0 * done / max(total or 0, 1))
+    behind = max(0, sources - indexed)
+    return {"complete": False, "percent": round(percent, 1), "behind": behind}
