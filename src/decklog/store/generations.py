@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from decklog.store.connection import Connection
-from decklog.store.events import unpack
-from decklog.store.rows import KINDS, Batch
+from decklog.store.events import KINDS, unpack
+from decklog.store.rows import Batch
 
 TABLES = ("part", "event", "usage", "tool", "touched", "prompt", "finding")
 """Tables of rows that belong to a source."""
