@@ -288,14 +288,16 @@ def _json(text: str) -> None:
 # --- progress ---------------------------------------------------------------------------------
 
 
-def progress(label: str) -> Callable[[int, int], None] | None:
-    """A callback for (bytes done, bytes in all) that draws on stderr when that is a terminal."""
+def progress(label: str, unit: str = "MB") -> Callable[[int, int], None] | None:
+    """A callback for (bytes, or other units, done; in all) that draws on stderr when that is a
+    terminal."""
     if not is_terminal(sys.stderr):
         return None
     import time
 
     began = time.monotonic()
     shown = False
+    scale = 1e6 if unit == "MB" else 1
 
     def update(done: int, total: int) -> None:
         nonlocal shown
@@ -307,7 +309,7 @@ def progress(label: str) -> Callable[[int, int], None] | None:
         if time.monotonic() - began > 0.5:
             shown = True
             sys.stderr.write(
-                f"\r\x1b[K{label} {done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+                f"\r\x1b[K{label} {done / scale:,.0f} of {total / scale:,.0f} {unit}"
                 f" ({100 * done // max(total, 1)} %)"
             )
             sys.stderr.flush()

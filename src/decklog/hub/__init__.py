@@ -16,20 +16,22 @@ from decklog.hub.lookout import remember, remembered
 from decklog.hub.numbers import REPORTS, Numbers, is_day
 from decklog.hub.search import Search
 
-__all__ = ["ABILITIES", "REPORTS", "Decklog", "is_day", "open", "rebuild_store"]
+__all__ = ["ABILITIES", "REPORTS", "Decklog", "event", "is_day", "open", "rebuild_store"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Any, Self
 
+    from decklog.backfill import Report as Backfilled
     from decklog.config import Config
     from decklog.hub.archive import Archived
     from decklog.hub.conversations import Conversations
     from decklog.hub.fleet import Fleet
     from decklog.hub.panes import Panes
     from decklog.log import Logs
+    from decklog.model import Event
     from decklog.sync import Report
 
 
@@ -125,6 +127,23 @@ class Decklog(Numbers, Search, Health, Following):
 
             self._log = Logs(self.config.data_dir)
         return self._log
+
+    def backfill(
+        self,
+        sessions: Iterable[str] = (),
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        **where: Any,
+    ) -> Backfilled:
+        """Write past sessions into the log (`decklog.backfill`): all, these, or those of a filter.
+
+        As often as one likes: only what the log lacks is written. Raises NotFound, WriteError.
+        """
+        from decklog import backfill
+
+        ids = [self.find(text) for text in sessions]
+        rows = self.store.sessions({**where, "ids": ids} if ids else where)
+        return backfill.run(self.store, self.log, rows, progress=progress)
 
     # -- keeping up ------------------------------------------------------------------------------
 
@@ -229,6 +248,14 @@ class Decklog(Numbers, Search, Health, Following):
     def partial(self) -> int:
         """Sources that the last sync could not read, or only in part."""
         return int(self.store.get("problems") or 0)
+
+
+def event(kind: str, fields: dict[str, Any]) -> Event:
+    """An event of our own, for `decklog.log.Logs.append`: by the wire name of its kind and its
+    fields (docs/formats/log.md). Raises UsageError."""
+    from decklog.log import wire
+
+    return wire.made(kind, fields)
 
 
 def rebuild_store(config: Config, progress: Callable[[int, int], None] | None = None) -> Report:

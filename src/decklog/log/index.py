@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from zlib import crc32
 
 import msgspec
@@ -21,6 +21,8 @@ from decklog.errors import WriteError
 from decklog.log import reading, segments, wire
 from decklog.model import Completeness, Event, SessionEnded, SessionStarted
 
+HELD = 512
+"""Changes that are gathered at most."""
 WORST = ("full", "partial", "metadata_only")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
@@ -51,6 +53,11 @@ class Logged(Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     events: int = 0
     """Number of the last event when this was written."""
+
+    @property
+    def began_at(self) -> int:
+        """``started_at`` in milliseconds since the epoch."""
+        return wire.at(self.started_at) or 0
 
     @property
     def session(self) -> str:
@@ -86,6 +93,13 @@ def folded(
     return msgspec.structs.replace(logged, **changes)
 
 
+def read_back(logged: Logged, entry: wire.Entry) -> Logged:
+    """`folded`, for an event that is in the log already."""
+    code = entry.extra.get("exit_code")
+    exit_code = None if code is None else msgspec.json.decode(code)
+    return folded(logged, entry.event, seq=entry.seq, ts=entry.ts, exit_code=exit_code)
+
+
 class _File(Struct):
     sessions: list[Logged]
     crc: str = ""
@@ -101,6 +115,8 @@ class Index:
         """Path of the index for all projects; empty for none."""
         self._clock = clock
         self._lock = durable.Lock(f"{folder}/index.lock")
+        self._held: dict[str, Logged] | None = None
+        self._before: dict[str, Logged] = {}
 
     def all(self) -> dict[str, Logged]:
         """Every logged session, also those that the file does not name yet. Raises WriteError."""
@@ -114,6 +130,10 @@ class Index:
 
     def get(self, name: str) -> Logged | None:
         """What the file says of one session."""
+        if self._held is not None:
+            if name not in self._held:
+                return self._before.get(name)
+            return self._held[name]
         return (self._load() or {}).get(name)
 
     def names(self) -> Iterator[str]:
@@ -125,6 +145,11 @@ class Index:
 
     def put(self, *changed: Logged) -> None:
         """Put what is known of these sessions in place of what was. Raises WriteError, Busy."""
+        if self._held is not None:
+            self._held |= {logged.wrapper_session_id: logged for logged in changed}
+            if len(self._held) >= HELD:
+                self._let_go()
+            return
         with self._lock.held():
             known = self._load()
             if known is None:
@@ -132,6 +157,25 @@ class Index:
             for logged in changed:
                 known[logged.wrapper_session_id] = logged
             self._save(known)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within this block changes are gathered, and saved a few hundred at a time: for one who
+        writes many logs. A crash leaves the index behind, and `all` finds what it lacks."""
+        self._before = self._load() or {}
+        self._held = {}
+        try:
+            yield
+        finally:
+            self._let_go()
+            self._held = None
+
+    def _let_go(self) -> None:
+        gathered, self._held = self._held or {}, None
+        if gathered:
+            self.put(*gathered.values())
+        self._before |= gathered
+        self._held = {}
 
     def remove(self, *names: str) -> None:
         with self._lock.held():
@@ -152,10 +196,7 @@ class Index:
         for item in reading.read(folder):
             if isinstance(item, reading.Record):
                 with suppress(msgspec.MsgspecError):
-                    e = wire.decode(item.line)
-                    code = e.extra.get("exit_code")
-                    exit_code = None if code is None else msgspec.json.decode(code)
-                    logged = folded(logged, e.event, seq=e.seq, ts=e.ts, exit_code=exit_code)
+                    logged = read_back(logged, wire.decode(item.line))
         return msgspec.structs.replace(logged, log_path=latest(folder))
 
     def _derive(self) -> dict[str, Logged]:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from decklog import model
+from decklog.errors import UsageError
 from decklog.log.lines import FORMAT
 from decklog.model import Event, ParseWarning, Ref, Usage, UsageReported
 
@@ -99,6 +100,13 @@ class Entry(Struct, frozen=True, kw_only=True):
     """A kind that is not known is a ParseWarning with the line in ``raw``."""
     extra: dict[str, Raw] = {}
     """Keys that are not known, as raw JSON."""
+    line: bytes = b""
+    """The record itself, without its newline."""
+
+    @property
+    def at(self) -> int:
+        """``ts`` in milliseconds since the epoch."""
+        return at(self.ts) or 0
 
 
 # --- events to lines --------------------------------------------------------------------------
@@ -149,7 +157,7 @@ def encode(
     if kind in NEAREST:
         line |= {"kind": kind, "message": kind, "data": None}
     line |= _payload(event)
-    if event.at is None or _at(ts) != event.at:
+    if event.at is None or at(ts) != event.at:
         line["at"] = event.at
     if event.at_text != ts:
         line["at_text"] = event.at_text
@@ -245,6 +253,21 @@ def _whole(value: Any) -> Any:
     return value
 
 
+def made(kind: str, fields: dict[str, Any]) -> Event:
+    """An event from the wire name of its kind and its fields. Raises UsageError."""
+    head = {"ts": "", "at": None, "at_text": "", "provider": "", "type": kind}
+    hint = "docs/formats/log.md lists the kinds of events and their fields"
+    if kind not in _KINDS or kind == "heartbeat":
+        raise UsageError(f"no kind of event {kind!r}", hint=hint)
+    try:
+        entry = decode(_encode({**fields, **head}))
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"this is no {kind}: {error}", hint=hint) from None
+    if entry.extra:
+        raise UsageError(f"a {kind} has no field {next(iter(entry.extra))!r}", hint=hint)
+    return entry.event
+
+
 # --- lines to events --------------------------------------------------------------------------
 
 
@@ -263,7 +286,7 @@ def decode(line: bytes) -> Entry:
     native = head.provider_session_id
     base: dict[str, Any] = {
         "seq": head.seq,
-        "at": head.at if "at" in fields else _at(head.ts),
+        "at": head.at if "at" in fields else at(head.ts),
         "at_text": head.ts if head.at_text is None else head.at_text,
         "session": head.session or (f"{head.provider}:{native}" if native else ""),
         "agent": head.provider,
@@ -283,7 +306,7 @@ def decode(line: bytes) -> Entry:
         extra["kind"] = Raw(_encoder.encode(head.kind))
     return Entry(
         seq=head.seq, ts=head.ts, wrapper_session_id=head.wrapper_session_id,
-        kind=head.kind or head.type, event=event, extra=extra,
+        kind=head.kind or head.type, event=event, extra=extra, line=line,
     )  # fmt: skip
 
 
@@ -358,7 +381,7 @@ def rfc3339(at: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _at(ts: str) -> int | None:
+def at(ts: str) -> int | None:
     """Milliseconds of a text with an offset or Z; None where it is no time."""
     try:
         moment = datetime.datetime.fromisoformat(ts)

@@ -17,7 +17,7 @@ from decklog.durable import failed
 from decklog.errors import DecklogError
 from decklog.log import reading, wire
 from decklog.log.appending import Log, Unsynced
-from decklog.log.index import WORST, Index, Logged, folded
+from decklog.log.index import WORST, Index, Logged, folded, read_back
 from decklog.log.subscribing import Subscription
 from decklog.log.wire import Entry
 from decklog.model import Completeness, Event, Heartbeat, Origin, SessionEnded
@@ -156,14 +156,25 @@ class Writer:
             del self._seen[next(iter(self._seen))]
 
     def recall(self) -> int:
-        """Learn every event of the log, so that none is written twice; gives how many there are.
+        """Read all of the log, so that no event of it is written twice; gives how many there are.
 
         Without this, repetitions are told among the last 4,096 events written here.
         """
         with self._one:
             self._memory = sys.maxsize
-            entries = self.read()
-            self._seen = {key: e.seq for e in entries if (key := wire.key_of(e.event))}
+            known = self.logged
+            self.logged = Logged(
+                wrapper_session_id=self.id,
+                provider=known.provider,
+                provider_session_id=known.provider_session_id,
+                started_at=known.started_at,
+                source_paths=known.source_paths,
+            )
+            for entry in self.read():
+                self.logged = read_back(self.logged, entry)
+                if key := wire.key_of(entry.event):
+                    self._seen[key] = entry.seq
+            self.keep(known)
             return len(self._seen)
 
     def read(self, after: int = 0) -> Iterator[Entry]:
@@ -235,11 +246,13 @@ class Writer:
     ) -> bool:
         """Write `session_ended`, durable, unless the session has ended already; False then.
 
-        ``at`` is for a session that ended in the past. Raises WriteError; it may be called again.
+        ``at`` is for a session that ended in the past: if it went on since its last end, it ends
+        once more. Raises WriteError; it may be called again.
         """
         with self._one:
             known = self._index.get(self.id)
-            if self.logged.ended_at or (known and known.ended_at):
+            ended_at = self.logged.ended_at or (known and known.ended_at)
+            if ended_at and (at is None or wire.rfc3339(at) <= ended_at):
                 self._release()
                 return False
             origin: Origin = "wrapper" if at is None else "backfill"

@@ -269,7 +269,7 @@ NOUNS: dict[str, str] = {
     "chat": "Our own conversations: append, fork, compact, move between agents.",
     "daemon": "Keep watching in the background.",
     "hooks": "Have agents tell what happens, as it happens.",
-    "log": "Our own log of what was recorded.",
+    "log": "Our own log of events: what was recorded, and what is wrong with it.",
     "pane": "Agents in tmux: start, adopt, talk to, end, restore.",
     "store": "Look at the store itself.",
 }
