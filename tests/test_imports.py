@@ -13,11 +13,12 @@ from shell import decklog, environment, furnish
 
 OURS = """decklog decklog.cli decklog.cli.deck decklog.cli.fast decklog.cli.output decklog.cli.spec
 decklog.config decklog.errors decklog.hub decklog.hub.health decklog.hub.lookout
-decklog.hub.numbers decklog.hub.sessions decklog.sources decklog.store decklog.store.queries
+decklog.hub.following decklog.hub.numbers decklog.hub.search decklog.hub.sessions
+decklog.sources decklog.store decklog.store.journal decklog.store.queries
 decklog.store.schema decklog.store.connection decklog.store.sqlite decklog.zones""".split()
-FOREIGN = """__future__ apsw collections collections.abc fcntl itertools keyword operator reprlib
-zlib _collections _operator""".split()
-"""What apsw brings along, and two modules written in C."""
+FOREIGN = """__future__ apsw collections collections.abc errno fcntl itertools keyword operator
+reprlib zlib _collections _operator""".split()
+"""What apsw brings along, and modules written in C."""
 TABLE = ["decklog.cli.tables", "decklog.cli.figures"]
 
 LIST = """
