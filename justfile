@@ -36,6 +36,10 @@ fuzz *args:
 tail-long programs="20000":
     DECKLOG_PROGRAMS={{programs}} {{bin}}/python -m pytest -q tests/laws/test_tailer.py --timeout 0 -k for_ever
 
+# syncs that are killed, 300 of them while transcripts rotate
+crash-long:
+    DECKLOG_FULL_SIZE=1 DECKLOG_KILLS=150 {{bin}}/python -m pytest tests/crash
+
 # write golden files anew; then read the difference
 accept:
     {{bin}}/python -m pytest --accept tests/test_agents.py
