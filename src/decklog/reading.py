@@ -402,7 +402,6 @@ def document_bytes(
 
 
 def _read_to_end(fd: int) -> bytes:
-    pieces = []
-    while piece := os.read(fd, sources.CHUNK):
-        pieces.append(piece)
-    return b"".join(pieces)
+    import io
+
+    return io.FileIO(fd, closefd=False).readall()  # into one piece of memory

@@ -23,7 +23,7 @@ MAX_LINE = 64 << 20
 """Longer lines are skipped, counted and reported, never held in memory."""
 LEAN_LINE = 16 << 20
 """Above this length message bodies are left out."""
-MAX_DOCUMENT = 96 << 20
+MAX_DOCUMENT = 64 << 20
 """Largest JSON document that is read."""
 MAX_SMALL = 16 << 20
 """Largest companion, or part of a document of many files."""

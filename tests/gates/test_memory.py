@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
-from homes import Claude, Synced, line
+from homes import Claude, Codex, Synced, line
 from shell import DECKLOG, environment
 
 LIMIT = 300 << 20
@@ -111,6 +113,52 @@ def test_many_small_files(home: Path, env: dict[str, str]) -> None:
     with Synced(home, Path(env["DECKLOG_HOME"])) as deck:
         assert len(deck.sessions()) == 10_000
         assert deck.total() == (10_000, 20_000, 30_000, 40_000)
+
+
+PROMPT = (
+    b'{"type":"user","sessionId":"talk","uuid":"u","timestamp":"2026-01-01T00:00:09.000Z",'
+    b'"message":{"role":"user","content":%s}}'
+)
+DOCUMENT = (
+    b'{"sessionId":"s","startTime":"2026-01-05T09:59:00.000Z","messages":[{"id":"a","type":"user",'
+    b'"timestamp":"2026-01-05T09:59:00.000Z","content":%s}]}'
+)
+CLAUDE = Claude("talk").path
+CODEX = Codex("019b7000-0000-7000-8000-000000000001", packed=True).path
+GEMINI = ".gemini/tmp/tide/chats/session-2026-01-05T09-59-5d0c9a52.json"
+GIANTS: dict[str, tuple[str, Callable[[], bytes], list[str]]] = {
+    "a line that has no end yet": (
+        CLAUDE, lambda: PROMPT % (b'"' + "\u00e9".encode() * (30 * MIB)), []),
+    "a line of wide characters": (
+        CLAUDE, lambda: PROMPT % (b'"' + "\U0001f600".encode() * (15 * MIB) + b'"') + b"\n", []),
+    "a line of broken bytes": (
+        CLAUDE, lambda: PROMPT % (b'"' + b"\xff" * (30 * MIB) + b'"') + b"\n", []),
+    "a line of blocks": (
+        CLAUDE, lambda: PROMPT % (b"[" + b"{}," * (18 * MIB) + b"{}]") + b"\n", ["too_big"]),
+    "a torn line of objects": (
+        CLAUDE, lambda: b'{"a":' + b'{"a":[1,2,3],"b":{}},' * (2 * MIB) + b"\n", ["too_big"]),
+    "a document": (GEMINI, lambda: DOCUMENT % (b'"' + b"x" * (63 * MIB) + b'"'), []),
+    "a larger document": (GEMINI, lambda: DOCUMENT % (b'"' + b"x" * (65 * MIB) + b'"'),
+                          ["too_long"]),
+    "a bomb": (CODEX, lambda: bomb(4_200), ["bomb"]),
+}  # fmt: skip
+
+
+def bomb(megabytes: int) -> bytes:
+    packer = zstandard.ZstdCompressor(level=1).compressobj()
+    return b"".join([*(packer.compress(bytes(MIB)) for _ in range(megabytes)), packer.flush()])
+
+
+@pytest.mark.spec("R9", "R50", "R51", "R52", "R55")
+@pytest.mark.parametrize("what", GIANTS)
+def test_giants(what: str, home: Path, env: dict[str, str]) -> None:
+    name, made, reasons = GIANTS[what]
+    path = home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(made())
+    assert peak_of_sync(env) < LIMIT
+    with Synced(home, Path(env["DECKLOG_HOME"])) as deck:
+        assert [f["reason"] for f in deck.store.findings()] == reasons
 
 
 def test_a_sync_that_holds_everything_is_caught(home: Path, env: dict[str, str]) -> None:

@@ -283,14 +283,39 @@ def _is_inner(before: str, value: dict[str, Any], behind: str) -> bool:
     return not names or (behind != "" and behind in ",]}:")
 
 
-_surrogate = re.compile("[\ud800-\udfff]")
+COUNTED = 1 << 20
+"""Bytes of a record above which its values are counted before it is decoded."""
+_string = re.compile(rb'"(?:[^"\\]+|\\.)*"?', re.S)
+
+
+def values(line: bytes, most: int) -> int:
+    """About how many values a JSON text holds, told by the commas outside its strings; no count
+    goes much beyond ``most``."""
+    if line.count(b",") <= most:
+        return 0
+    found = at = 0
+    while found <= most:
+        quote = line.find(b'"', at)
+        found += line.count(b",", at, quote if quote >= 0 else len(line))
+        if quote < 0:
+            break
+        string = _string.match(line, quote)
+        at = string.end() if string else quote + 1
+    return found
+
+
+_surrogates = re.compile("[\ud800-\udfff]+")
+
+
+def _replaced(found: re.Match[str]) -> str:
+    return "\ufffd" * len(found[0])
 
 
 def mend(value: Any) -> Any:
     """The value as JSON can hold it: what is no character (a broken byte, half a pair) replaced,
     numbers that are infinite or take more than 64 bits as text."""
     if isinstance(value, str):
-        return value if value.isascii() else _surrogate.sub("\ufffd", value)
+        return value if value.isascii() else _surrogates.sub(_replaced, value)
     if isinstance(value, dict):
         return {mend(k): mend(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -303,9 +328,8 @@ def mend(value: Any) -> Any:
 
 
 def recoded(data: bytes | Raw) -> bytes:
-    """The same JSON text in valid UTF-8: each byte that is part of no character replaced."""
-    text: str = mend(bytes(data).decode("utf-8", "surrogateescape"))
-    return text.encode()
+    """The same JSON text in valid UTF-8: bytes that are part of no character are replaced."""
+    return bytes(data).decode("utf-8", "replace").encode()
 
 
 MANY = 32
@@ -381,6 +405,8 @@ class BaseReader:
     State: ClassVar[type[ReaderState]] = ReaderState
     Record: ClassVar[Any] = dict
     Lean: ClassVar[Any] = None
+    MANY: ClassVar[int] = 250_000
+    """A record of more values is left out: each takes some hundred bytes once it is decoded."""
 
     def __init__(
         self,
@@ -414,6 +440,8 @@ class BaseReader:
         return f"{self.agent}:{next(iter(self.facts), '')}"
 
     def feed(self, line: bytes, ref: Ref) -> list[Event]:
+        if len(line) > COUNTED and values(line, self.MANY) > self.MANY:
+            return [self.warn("too_big", f"more than {self.MANY:,} values", ref, line[:1000])]
         try:
             try:
                 record = self.decode(line)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 """Places of one kind of finding that are listed without ``--all``."""
 
-WRONG = ("damaged", "unreadable", "unrecognized", "bomb", "too_long")
+WRONG = ("damaged", "unreadable", "unrecognized", "bomb", "too_long", "too_big")
 """Reasons that make the exit code 1: something was not read, or may not have been."""
 
 REASONS = {
@@ -26,6 +26,7 @@ REASONS = {
     "unrecognized": "files that no rule of the agent claims",
     "bomb": "unpacks to far more than it may",
     "too_long": "too long to be read",
+    "too_big": "too many values in one record, left out",
     "too_deep": "nested too deeply to be followed",
     "misfiled": "records that name another session than their file",
     "bad_field": "fields of an unforeseen kind; the rest of the record was read",

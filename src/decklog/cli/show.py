@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 AROUND = 5
 """Events shown before and after one that was asked for."""
-PARTIAL = ("too_long", "unreadable", "bomb")
+PARTIAL = ("too_long", "too_big", "unreadable", "bomb")
 """Reasons for which a part of a transcript is not shown."""
 
 

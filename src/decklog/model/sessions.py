@@ -102,8 +102,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """Something that was not read as it stood: where, how much, and why.
 
     Reasons: ``damaged`` (bytes that are no record), ``unknown`` (a record type that is not
-    known), ``bad_field``, ``misfiled``, ``too_long``, ``too_deep``, ``unrecognized`` (a file in
-    an agent's store that no rule claims), ``unreadable``, ``bomb``.
+    known), ``bad_field``, ``misfiled``, ``too_long``, ``too_big``, ``too_deep``,
+    ``unrecognized`` (a file in an agent's store that no rule claims), ``unreadable``, ``bomb``.
     """
 
     agent: str

@@ -31,7 +31,7 @@ _TIMES = ["started_at", "ended_at", "last_at"]
 SHIFT = 10_000_000
 """Numbers of the next source of a session begin so much higher: none changes when one grows."""
 
-PARTIAL = ("unreadable", "bomb", "too_long")
+PARTIAL = ("unreadable", "bomb", "too_long", "too_big")
 """Reasons of findings that mean: not all of the source could be read."""
 
 REASONS = {

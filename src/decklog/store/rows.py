@@ -20,7 +20,7 @@ from decklog.model import (
 )
 from decklog.store.events import KINDS, NOWHEN, pack
 
-EACH_ITS_PLACE = frozenset({"damaged", "too_long", "too_deep", "misfiled"})
+EACH_ITS_PLACE = frozenset({"damaged", "too_long", "too_big", "too_deep", "misfiled"})
 """Findings that are listed one by one; others are counted by what they say."""
 
 

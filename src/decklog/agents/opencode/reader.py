@@ -93,6 +93,7 @@ _list = msgspec.json.Decoder(list[Raw])
 
 class OpenCodeReader(BaseReader):
     agent = "opencode"
+    MANY = 1_000_000  # a document is a whole session, and its parts are decoded one by one
     Record: ClassVar[Any] = Document
 
     out: list[Event]
