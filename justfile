@@ -36,10 +36,6 @@ fuzz *args:
 tail-long programs="20000":
     DECKLOG_PROGRAMS={{programs}} {{bin}}/python -m pytest -q tests/laws/test_tailer.py --timeout 0 -k for_ever
 
-# syncs that are killed, 300 of them while transcripts rotate
-crash-long:
-    DECKLOG_FULL_SIZE=1 DECKLOG_KILLS=150 {{bin}}/python -m pytest tests/crash
-
 # write golden files anew; then read the difference
 accept:
     {{bin}}/python -m pytest --accept tests/test_agents.py
@@ -48,9 +44,9 @@ accept:
 test-long:
     DECKLOG_FULL_SIZE=1 {{bin}}/python -m pytest -m "slow or not slow"
 
-# deaths, failures and power losses of our own files, many times over
+# deaths, failures and power losses of our own files, many times over; syncs killed while transcripts rotate
 crash-long:
-    DECKLOG_LONG=1 {{bin}}/python -m pytest -o timeout=36000 tests/crash
+    DECKLOG_LONG=1 DECKLOG_FULL_SIZE=1 DECKLOG_KILLS=150 {{bin}}/python -m pytest -o timeout=36000 tests/crash
 
 # against the rivals, side by side; writes docs/performance.md
 bench *args:
