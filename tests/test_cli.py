@@ -218,8 +218,15 @@ def test_errors(
 @pytest.mark.spec("R27")
 def test_a_transcript_that_is_gone_still_has_its_numbers(deck: dict[str, str], home: Path) -> None:
     assert decklog(deck, "sync").code == 0
+    turns = decklog(deck, "show", MAIN, "--json").json["turns"]
     for path in home.rglob("*.jsonl"):
         path.unlink()
+    ran = decklog(deck, "show", MAIN)
+    assert ran.code == 0
+    assert "output 161" in ran.text
+    assert "(from the archive)" in ran.text
+    assert decklog(deck, "show", MAIN, "--json").json["turns"] == turns
+    assert decklog(deck, "archive", "prune", "--gone", "--yes").code == 0
     ran = decklog(deck, "show", MAIN)
     assert ran.code == 1
     assert "output 161" in ran.text

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,7 +31,11 @@ from decklog.model import (
     UsageReported,
     UserMessage,
 )
+from decklog.store import REWRITTEN
 from decklog.store.queries import basis
+
+if TYPE_CHECKING:
+    from decklog.archive import CopyReader
 
 
 def read(path: str | os.PathLike[str], agent: str | None = None) -> Iterator[Event]:
@@ -76,19 +80,22 @@ def _recognise(uri: str) -> tuple[Agent, str]:
     raise FormatError("no agent is known by this path; name one", agent="", uri=uri)
 
 
-def _read(a: Agent, uri: str, kind: str, parts: Iterable[str] = ()) -> Iterator[Event]:
+def _read(
+    a: Agent, uri: str, kind: str, parts: Iterable[str] = (), copy: CopyReader | None = None
+) -> Iterator[Event]:
+    uri = uri.partition(REWRITTEN)[0]
     source = Source(agent=a.name, uri=uri, kind=kind)  # type: ignore[arg-type]
     with troubles(uri):
         companions = reading.companions(a, uri.partition("#")[0])
         reader = a.reader(Cursor(source=source), companions=companions)
         if kind != "jsonl":
-            data = reading.document_bytes(a, uri, kind, uri.rpartition("#")[2], parts)
+            data = _document(a, uri, kind, parts, copy)
             if data:
                 yield from reader.feed(data, Ref(uri, 0, len(data)))
             return
         line = 0
         session = ""
-        for chunk in sources.chunks(uri, 0):
+        for chunk in sources.chunks(uri, 0, copy=copy):
             for offset, data in chunk.lines:
                 line += 1
                 ref = Ref(uri, offset, len(data), line)
@@ -126,12 +133,47 @@ def troubles(uri: str) -> Iterator[None]:
         raise SourceError(str(error)) from None
 
 
+def _document(
+    a: Agent, uri: str, kind: str, parts: Iterable[str], copy: CopyReader | None
+) -> bytes | None:
+    if copy is not None:
+        return b"".join(copy.everything())
+    return reading.document_bytes(a, uri, kind, uri.rpartition("#")[2], parts)
+
+
+def archived(store: Any, part: Mapping[str, Any]) -> CopyReader | None:
+    """What a source (uri, gone, kind, offset) is read from when it does not stand on disk as it
+    was read; None when it does, and when the archive does not have it either."""
+    if stands(part):
+        return None
+    from decklog.archive import copy_of
+
+    return copy_of(store.folder, part["uri"])
+
+
+def stands(part: Mapping[str, Any]) -> bool:
+    """True when what was read of a source is on disk, for all that can be said without reading."""
+    uri = part["uri"]
+    if part["gone"] or REWRITTEN in uri:
+        return False
+    try:
+        size = os.stat(uri.partition("#")[0]).st_size
+    except OSError:
+        return False
+    return part["kind"] != "jsonl" or uri.endswith(".zst") or bool(size >= part["offset"])
+
+
 def _live_parts(store: Any, session: str) -> list[dict[str, Any]]:
+    """Sources that a session is read from, each with its archived ``copy`` where it is not on
+    disk."""
     parts: list[dict[str, Any]] = [p for p in store.parts(session) if not p["superseded"]]
-    readable = [p for p in parts if os.path.exists(p["uri"].partition("#")[0])]
+    for part in parts:
+        part["copy"] = archived(store, part)
+    readable = [p for p in parts if p["copy"] is not None or stands(p)]
     if not readable:
         raise SourceError(
-            f"{session}: its transcript is gone from disk ({parts[0]['uri'] if parts else '?'})"
+            f"{session}: its transcript is gone from disk "
+            f"({parts[0]['uri'] if parts else '?'}), and not in the archive"
         )
     return readable
 
@@ -174,7 +216,7 @@ def around(store: Any, session: str, seq: int, count: int) -> list[Event]:
 def of_source(part: Mapping[str, Any]) -> Iterator[Event]:
     """All events of one source (agent, uri, kind), whosever they are. Raises SourceError."""
     a = agents.get(part["agent"])
-    return _read(a, part["uri"], part["kind"], _folder_parts(a, part))
+    return _read(a, part["uri"], part["kind"], _folder_parts(a, part), part.get("copy"))
 
 
 def of_record(part: Mapping[str, Any], record: bytes | None, offset: int) -> list[Event]:
@@ -189,7 +231,7 @@ def of_record(part: Mapping[str, Any], record: bytes | None, offset: int) -> lis
 
 
 def _folder_parts(a: Agent, part: Mapping[str, Any]) -> list[str]:
-    if part["kind"] != "dir":
+    if part["kind"] != "dir" or part.get("copy") is not None:
         return []
     root, _, document = part["uri"].rpartition("#")
     relatives = [r for r, _ in sources.walk(root) if a.claim(r) == "dir"]
@@ -199,16 +241,16 @@ def _folder_parts(a: Agent, part: Mapping[str, Any]) -> list[str]:
 def raw(store: Any, session: str) -> Iterator[bytes]:
     """Records of a session's sources as they stand in the files, each with its line end."""
     for part in _live_parts(store, session):
-        uri = part["uri"]
+        uri, copy = part["uri"].partition(REWRITTEN)[0], part["copy"]
         with troubles(uri):
             if part["kind"] == "jsonl":
-                for chunk in sources.chunks(uri, 0):
+                for chunk in sources.chunks(uri, 0, copy=copy):
                     for offset, data in chunk.lines:
                         yield data if offset + len(data) == chunk.end else data + b"\n"
                 continue
             a = agents.get(part["agent"])
             parts = _folder_parts(a, part)
-            document = reading.document_bytes(a, uri, part["kind"], uri.rpartition("#")[2], parts)
+            document = _document(a, uri, part["kind"], parts, copy)
             if document:
                 yield document if part["kind"] == "json" else document + b"\n"
 

@@ -32,7 +32,7 @@ from decklog.archive.dictionary import Packing, learn
 from decklog.archive.index import Block, Copy, Index
 from decklog.errors import StoreError
 
-__all__ = ["Archive", "Block", "Copy", "CopyReader", "Damaged"]
+__all__ = ["Archive", "Block", "Copy", "CopyReader", "Damaged", "copy_of"]
 
 FOLDER = "archive"
 LOCK = "write.lock"
@@ -144,9 +144,10 @@ class Archive:
             raise Damaged("a block is damaged", block.pack, block.at)
         if (head.kind, head.raw, head.raw_crc) != (records.BLOCK, block.raw, block.crc):
             raise Damaged("another block stands here", block.pack, block.at)
-        return self._raw(head, body, block.pack, block.at)
+        return self.raw(head, body, block.pack, block.at)
 
-    def _raw(self, head: records.Head, body: bytes, pack: str, at: int) -> bytes:
+    def raw(self, head: records.Head, body: bytes, pack: str, at: int) -> bytes:
+        """What a sound block record stands for. Raises Damaged."""
         from zlib import crc32
 
         try:
@@ -288,6 +289,20 @@ class Archive:
             raise durable.failed(path, error) from None
         self.index.apply(name, inode, group, end)
 
+    def refresh(self) -> None:
+        """Make the index anew from the packs. Only inside `writing`."""
+        self.index.clear()
+        self._catch_up()
+
+    def used_dictionaries(self) -> set[int]:
+        """Numbers of the dictionaries that some block was packed with."""
+        used = set()
+        for name in packs.names(self.folder):
+            for met in packs.scan(os.path.join(self.folder, name)):
+                if met.head is not None:
+                    used.add(met.head.dictionary)
+        return used
+
     def add(self, made: Iterable[bytes]) -> None:
         """Take records that the next `commit` makes durable. Only inside `writing`.
 
@@ -337,6 +352,16 @@ class Archive:
         """An id of a copy, larger than all before it, also when the clock was set back."""
         self._last = max(time.time_ns(), (self._last or self.index.last()) + 1)
         return self._last
+
+
+def copy_of(data_dir: str, uri: str) -> CopyReader | None:
+    """The archived copy of a source, by the uri that the store has for it. Raises StoreError."""
+    archive = Archive(data_dir)
+    try:
+        copy = archive.copy(uri)
+        return archive.open(copy) if copy is not None else None
+    finally:
+        archive.close()  # a copy that stands open knows its blocks
 
 
 class CopyReader:

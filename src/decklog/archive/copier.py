@@ -15,7 +15,7 @@ from decklog.archive import records
 from decklog.archive.dictionary import BLOCK_SIZE, Packing
 from decklog.archive.index import Block
 
-DOCUMENT_BLOCK = 32 << 10
+DOCUMENT_BLOCK = 16 << 10
 """Raw bytes of a block of a document: small, since equal ones are shared between versions."""
 STEP = 4 << 20
 

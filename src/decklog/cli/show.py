@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from decklog.hub import Decklog
     from decklog.model import Event, Session, Turn
 
+_PLACES = {"archive": " (from the archive)", "nowhere": " (on disk no more, nor in the archive)"}
 AROUND = 5
 """Events shown before and after one that was asked for."""
 PARTIAL = ("too_long", "too_big", "unreadable", "bomb")
@@ -156,8 +157,9 @@ def _facts(deck: Decklog, s: Session) -> Iterator[tuple[str, str]]:
     yield "cost", f"{price(s.cost)} (price list of {s.cost.prices_date})"
     if s.tree_usage != s.usage:
         yield "in all", f"{tokens(s.tree_usage)}; {price(s.tree_cost)} (with subagents)"
+    places = {r["source"]: r["read_from"] for r in deck.provenance(s.id)}
     for uri in s.sources:
-        yield "source", uri
+        yield "source", uri + _PLACES.get(places.get(uri, ""), "")
     if s.gone:
         yield "gone", "no source of this session is on disk any more"
     if c.findings:

@@ -90,6 +90,20 @@ class Sessions:
 
         return transcripts.raw(self.store, self.find(text))
 
+    def provenance(self, text: str) -> list[dict[str, Any]]:
+        """Where a session is read from: each of its sources with ``read_from``, which is ``disk``,
+        ``archive``, or ``nowhere`` when neither has it."""
+        from decklog import transcripts
+
+        rows = []
+        for part in self.store.parts(self.find(text)):
+            if not part["superseded"]:
+                copy = transcripts.archived(self.store, part)
+                disk = transcripts.stands(part)
+                place = "disk" if disk else "archive" if copy is not None else "nowhere"
+                rows.append({"source": part["uri"], "agent": part["agent"], "read_from": place})
+        return rows
+
     def turns(self, text: str) -> list[Turn]:
         """The session as turns: each prompt with the tool calls, reply and usage that followed."""
         from decklog import transcripts

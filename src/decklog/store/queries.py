@@ -86,6 +86,14 @@ class Reading:
         tops = [n for n in found if not any(n != m and n.startswith(m) for m in found)]
         return tops if len(tops) == 1 else found
 
+    def sources_of_sessions(self) -> list[tuple[str, str, bool]]:
+        """(uri, session, gone) of every source and session within it."""
+        rows = self.db.execute(
+            """select s.uri, p.session, s.gone from part p join source s on s.id = p.source
+            order by s.uri, p.part"""
+        )
+        return [(_text(uri), session, bool(gone)) for uri, session, gone in rows]
+
     def parts(self, session: str) -> list[dict[str, Any]]:
         rows = self.db.execute(
             """select s.id, s.agent, s.uri, s.kind, s.gone, p.part, p.superseded, s.offset, s.size

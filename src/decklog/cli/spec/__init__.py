@@ -266,6 +266,7 @@ COMMANDS: tuple[Command, ...] = (
 """The everyday verbs."""
 
 NOUNS: dict[str, str] = {
+    "archive": "The verbatim copies of what was read: list, verify, restore, prune.",
     "chat": "Our own conversations: append, fork, compact, move between agents.",
     "daemon": "Keep watching in the background.",
     "hooks": "Have agents tell what happens, as it happens.",
