@@ -7,9 +7,13 @@ it is disturbed: what is found must be what as many steps make as were acknowled
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
@@ -19,6 +23,7 @@ from chats import Clock, texts
 from decklog.conversations import Branch, Conversations
 from decklog.model import Conversation, Message, Text
 from faults import Fault, Outcome, Tell, die_everywhere, fail_everywhere
+from forked import start
 from powerloss import record, states
 
 Said: TypeAlias = list[tuple[list[str], list[str], int | None]]
@@ -31,16 +36,6 @@ ERRORS = (
     else ("ENOSPC", "short")
 )
 LOSSES = 40_000 if LONG else 2_000
-
-
-@pytest.fixture
-def fast(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where there is one: thousands of runs wait for no disk."""
-    if not os.path.isdir("/dev/shm"):
-        yield tmp_path
-        return
-    with TemporaryDirectory(dir="/dev/shm") as place:
-        yield Path(place)
 
 
 def chats_in(folder: Path) -> Conversations:
@@ -142,28 +137,77 @@ def test_the_scenario_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.spec("CW1", "CW2", "CW3", "CW5", "R13", "R14", "R26")
-def test_death_at_every_operation(fast: Path) -> None:
-    assert die_everywhere(fast, work, check) > 150
+def test_death_at_every_operation(disk: Path) -> None:
+    assert die_everywhere(disk, work, check) > 150
 
 
 @pytest.mark.spec("CW5", "R19", "R20")
 @pytest.mark.parametrize("error", ERRORS)
-def test_failure_of_every_operation(fast: Path, error: str) -> None:
-    assert fail_everywhere(fast, work, check, errors=(error,)) > 20
+def test_failure_of_every_operation(disk: Path, error: str) -> None:
+    assert fail_everywhere(disk, work, check, errors=(error,)) > 20
 
 
 @pytest.mark.spec("CW2", "R17", "R21")
-def test_power_loss_at_any_moment(fast: Path) -> None:
-    source = fast / "source"
+def test_power_loss_at_any_moment(disk: Path) -> None:
+    source = disk / "source"
     source.mkdir()
     history = record(source, work)
     for state in states(history, seed=1, most=LOSSES):
-        with TemporaryDirectory(dir=fast) as name:
+        with TemporaryDirectory(dir=disk) as name:
             place = Path(name)
             state.put(place)
             done = len(state.told)
             assert said(place) in expected()[done : done + 2], state
             goes_on(place)
+
+
+KILLS = 200 * (100 if LONG else 1)
+
+
+def write_on(folder: Path, name: str, who: str, ledger: int) -> None:
+    """Say something, fork, go on in the fork, until killed; what is acknowledged goes into the
+    ledger, which is outside."""
+    chats = Conversations(str(folder), rotate_at=4000)
+    chat = chats.open(name)
+    for n in count():
+        durable = n % 3 == 0
+        chat.append("user", f"{who}.{n}", durable=durable)
+        os.write(ledger, f"{chat.id} {who}.{n}\n".encode())
+        if n % 50 == 49:
+            chat = chats.fork(name)
+
+
+@pytest.mark.spec("CW2", "R13", "R14", "R16", "R17")
+@pytest.mark.parametrize("writers", [1, 3])
+def test_killed_at_random_moments(writers: int, disk: Path) -> None:
+    """What was acknowledged is there, once and in its order, wherever the writers were killed."""
+    random = Random(writers)
+    chats = Conversations(str(disk))
+    name = chats.new().id
+    told: dict[str, list[str]] = {}
+    for turn in range(KILLS // writers):
+        reading, ledger = os.pipe()
+        pids = [start(partial(write_on, disk, name, f"{turn}.{w}", ledger)) for w in range(writers)]
+        os.close(ledger)
+        for pid in pids:
+            time.sleep(random.uniform(0, 0.01 / writers))
+            os.kill(pid, signal.SIGKILL)
+        with os.fdopen(reading, "rb") as pipe:
+            for line in pipe.read().decode().splitlines():
+                chat, _, text = line.partition(" ")
+                told.setdefault(chat, []).append(text)
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [signal.SIGKILL] * writers
+    for chat in chats.ids():
+        chats.open(chat).append("user", "afterwards")
+        read, findings = chats.open(chat).examine()
+        assert findings == []
+        said = texts(read)
+        assert len(set(said)) == len(said) - said.count("afterwards") + 1
+        for who in {text.rpartition(".")[0] for text in told.get(chat, [])}:
+            of = [text for text in said if text.startswith(f"{who}.")]
+            acknowledged = [t for t in told[chat] if t.startswith(f"{who}.")]
+            assert [t for t in of if t in set(acknowledged)] == acknowledged
+    assert sum(map(len, told.values())) > KILLS
 
 
 def test_the_checks_can_fail(tmp_path: Path) -> None:
