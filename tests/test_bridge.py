@@ -17,7 +17,7 @@ from chats import START, texts
 from decklog import agents, transcripts
 from decklog.config import load
 from decklog.conversations.bridge import Said
-from decklog.errors import NotFound, UsageError, WriteError
+from decklog.errors import FormatError, NotFound, UsageError, WriteError
 from decklog.hub.conversations import Conversations
 from decklog.model import (
     AssistantMessage,
@@ -104,7 +104,7 @@ def test_events_become_messages() -> None:
     ]
     assert made.lost == (
         "1 texts that the agent put in by itself",
-        "1 images: the events of a session do not carry them",
+        "1 images whose data is not in the transcript",
         "1 later outputs of commands that went on in the background",
         "1 thoughts that were recorded without their text",
         "1 records that were not understood",
@@ -365,6 +365,75 @@ def test_there_and_back_through_a_home(agent: str, tmp_path: Path) -> None:
             assert moved.argv[0] == other
             assert moved.argv[-1] in moved.written
             assert moved.cwd == str(tmp_path)
+
+
+@pytest.mark.spec("CW11")
+@pytest.mark.parametrize(
+    ("agent", "model"), [("claude", "claude-opus-4-5"), ("codex", "gpt-5.2-codex"), ("pi", "m")]
+)
+def test_images_and_signed_thoughts_come_along(agent: str, model: str, tmp_path: Path) -> None:
+    image = Image(media_type="image/png", size=3, data="AAAA")
+    chats = hub(tmp_path)
+    chat = chats.new(cwd=str(tmp_path))
+    chat.append("user", (Text(text="Look."), image))
+    chat.append(
+        "assistant", (Thinking(text="hm", signature="c2ln"), Text(text="Yes.")), model=model
+    )
+    made = chats.transcript(chat.id, agent)
+    assert made.lost == ()
+    brought = chats.bring(chats.install(made))
+    assert brought.lost == ()
+    blocks = [m.blocks for m in chats.open(brought.id).read().entries]
+    assert blocks == [m.blocks for m in chat.read().entries]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(
+    "record", [b"", b"\xff", b"[]", b"[" * 100_000, b'{"message":1,"payload":[]}']
+)
+def test_parts_of_what_is_no_record(agent: str, record: bytes) -> None:
+    assert agents.get(agent).parts(record) == ()
+
+
+def test_a_fork_that_only_refers_to_its_parent(tmp_path: Path) -> None:
+    """Codex forks by reference: what was said before stands in the parent's transcript alone."""
+    chats = hub(tmp_path)
+    chat = chats.new(cwd=str(tmp_path))
+    chat.append("user", "one", at=START)
+    chat.append("assistant", "two", at=START + 1000)
+    parent = chats.transcript(chat.id, "codex")
+    path = Path(chats.install(parent))
+    with path.open("ab") as file:  # what was said there after the fork
+        file.write(path.read_bytes().split(b"\n")[1].replace(b"one", b"later") + b"\n")
+    lines = [json.loads(x) for x in path.read_bytes().split(b"\n")[:-1]]
+    lines[-1]["timestamp"] = "2027-02-01T00:00:00.000Z"
+    path.write_text("".join(json.dumps(x) + "\n" for x in lines))
+    other = "01a1fb14-0000-7e51-802a-6362d96adbe7"
+    head = lines[0] | {"timestamp": "2027-01-20T00:00:00.000Z"}
+    head["payload"] = lines[0]["payload"] | {"id": other, "forked_from_id": parent.native}
+    said = lines[1] | {"timestamp": "2027-01-20T00:00:01.000Z"}
+    text = json.dumps(said).replace('"one"', '"three"')
+    path.with_name(f"rollout-2027-01-20T00-00-00-{other}.jsonl").write_text(
+        f"{json.dumps(head)}\n{text}\n"
+    )
+    brought = hub(tmp_path).bring(f"codex:{other}")
+    assert texts(chats.open(brought.id).read()) == ["one", "two", "three"]
+
+
+def test_whose_transcript_it_is_is_seen(tmp_path: Path) -> None:
+    chats = hub(tmp_path)
+    chat = chats.new(cwd=str(tmp_path))
+    for role, blocks in TALK:
+        chat.append(role, blocks)
+    for agent in AGENTS:
+        path = tmp_path / f"{agent}.jsonl"
+        path.write_bytes(chats.transcript(chat.id, agent).data)
+        brought = chats.open(chats.bring(str(path)).id).read()
+        assert (brought.origin.partition(":")[0], texts(brought)) == (agent, texts(chat.read()))
+    (tmp_path / "x.jsonl").write_text('{"neither":"nor"}\n')
+    with pytest.raises(FormatError) as caught:
+        chats.bring(str(tmp_path / "x.jsonl"))
+    assert caught.value.hint == "--agent NAME says whose transcript it is"
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:

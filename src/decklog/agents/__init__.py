@@ -20,6 +20,7 @@ from decklog.agents._terminal import Composer, Headless, Launch, Rule, Screen
 from decklog.errors import NotFound
 from decklog.model import Conversation, Cursor, Event, Facts, Ref, Transcript
 from decklog.model.fleet import EvidenceKind, Role, Says
+from decklog.model.turns import AnyBlock
 
 __all__ = [
     "BUILT_IN",
@@ -208,6 +209,11 @@ class Agent:
     def assemble(self, document: str, files: Mapping[str, bytes]) -> bytes:
         """Make one JSON text of the files of a document: what `Reader.feed` is fed."""
         raise NotImplementedError
+
+    def parts(self, record: bytes) -> tuple[AnyBlock, ...]:
+        """What the events of one record of a transcript do not carry: images with their data,
+        thoughts with their signature, in the order they stand there."""
+        return ()
 
     def transcript(self, conversation: Conversation, native: str, at: int) -> Transcript | None:
         """A conversation as this agent would have written it, so that it can be resumed here.

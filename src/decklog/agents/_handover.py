@@ -7,13 +7,34 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
-from decklog.model import Message, Opaque, Text, ToolResult, ToolUse
+from decklog.model import Image, Message, Opaque, Text, ToolResult, ToolUse
 from decklog.model.turns import AnyBlock
 
 NO_RESULT = "No result of this call was recorded."
+
+
+def image_of(media_type: object, data: object) -> Image | None:
+    """An image that a transcript holds in base64."""
+    if not isinstance(data, str) or not data:
+        return None
+    size = len(data) * 3 // 4 - data[-2:].count("=")
+    return Image(media_type=media_type if isinstance(media_type, str) else "", size=size, data=data)
+
+
+def content_of(record: bytes, *path: str) -> list[dict[str, Any]]:
+    """The objects in a list that stands at this path of a JSON record; none where there is none."""
+    try:
+        value: Any = msgspec.json.decode(record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return [x for x in value if isinstance(x, dict)] if isinstance(value, list) else []
 
 
 class Lost:

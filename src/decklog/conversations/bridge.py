@@ -7,7 +7,7 @@ folder) is left out on purpose: the agent that goes on puts in its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -35,7 +35,7 @@ from decklog.model.turns import AnyBlock
 
 LOST = {
     "injected": "texts that the agent put in by itself",
-    "images": "images: the events of a session do not carry them",
+    "images": "images whose data is not in the transcript",
     "thoughts": "thoughts that were recorded without their text",
     "late": "later outputs of commands that went on in the background",
     "unread": "records that were not understood",
@@ -46,8 +46,15 @@ LOST = {
 class Said:
     """Messages and compactions, in their order, and what was left out of them."""
 
-    def __init__(self, events: Iterable[Event], new_id: Callable[[int | None], str]) -> None:
-        """``new_id`` gives the id of a message said at that time."""
+    def __init__(
+        self,
+        events: Iterable[Event],
+        new_id: Callable[[int | None], str],
+        parts: Callable[[Event], Sequence[AnyBlock]] = lambda event: (),
+    ) -> None:
+        """``new_id`` gives the id of a message said at that time, ``parts`` what an event does not
+        carry of its record (`decklog.agents.Agent.parts`)."""
+        self._parts = parts
         self.messages: list[Message] = []
         self.compactions: list[Compaction] = []
         self._new_id = new_id
@@ -71,14 +78,15 @@ class Said:
                 self._put_in(e)
             case UserMessage():
                 blocks: list[AnyBlock] = [Text(text=e.content)] if e.content else []
-                self._left_out.update({"images": e.images} if e.images else {})
-                self._say("user", (*blocks, *(Image() for _ in range(e.images))), e.at)
+                self._say("user", (*blocks, *self._images(e)), e.at)
             case AssistantMessage():
                 self._answer.put(Text(text=e.content), e, e.model)
-            case Reasoning(content=""):
-                self._left_out["thoughts"] += 1
             case Reasoning():
-                self._answer.put(Thinking(text=e.content), e)
+                thought = self._thought(e)
+                if thought.text or thought.signature:
+                    self._answer.put(thought, e)
+                else:
+                    self._left_out["thoughts"] += 1
             case ToolCalled():
                 call = e.tool_id or f"call-{e.seq}"
                 self._names[call] = e.tool_name
@@ -91,6 +99,19 @@ class Said:
                 self._compacted(e)
             case ParseWarning():
                 self._left_out["unread"] += 1
+
+    def _images(self, e: UserMessage) -> list[Image]:
+        if not e.images:
+            return []
+        found = [p for p in self._parts(e) if isinstance(p, Image)][: e.images]
+        missing = e.images - len(found)
+        self._left_out.update({"images": missing} if missing else {})
+        return [*found, *(Image() for _ in range(missing))]
+
+    def _thought(self, e: Reasoning) -> Thinking:
+        """The thought with its signature, where the record has it."""
+        signed = (p for p in self._parts(e) if isinstance(p, Thinking) and p.text == e.content)
+        return next(signed, Thinking(text=e.content))
 
     def _put_in(self, e: UserMessage) -> None:
         """A text of the agent's own: the summary of a compaction that had none, or nothing."""

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from decklog.config import Config
     from decklog.hub import Decklog
     from decklog.model import Event, Session
+    from decklog.model.turns import AnyBlock
 
 FOLDER = "conversations"
+LOOKED_AT = 1 << 20
+"""Bytes that are looked at to tell whose transcript a file is."""
 LARGEST = 1 << 30
 """Bytes of a file that is still imported."""
 
@@ -91,9 +94,24 @@ class Conversations(conversations.Conversations):
 
     def of_session(self, text: str) -> tuple[Conversation, tuple[str, ...]]:
         """A session as a conversation, which is not kept, and what it is without."""
+        session = self._opened().session(text)
+        return self._converted(self._told(session), session)
+
+    def _told(self, session: Session, below: tuple[str, ...] = ()) -> list[Event]:
+        """The events of a session, after those of the one it was forked from where it only refers
+        to these, as Codex does it, instead of holding copies."""
         deck = self._opened()
-        session = deck.session(text)
-        return self._converted(deck.events(session.id), session)
+        own = list(deck.events(session.id))
+        if session.relation != "fork" or not session.parent or session.id in below:
+            return own
+        try:
+            parent = self._told(deck.session(session.parent), (*below, session.id))
+        except DecklogError:
+            return own
+        if _opening(own) == _opening(parent):
+            return own
+        began = session.started_at or 0
+        return [*(e for e in parent if e.at is not None and e.at <= began), *own]
 
     def _from_transcript(
         self, path: str, agent: str | None
@@ -103,8 +121,11 @@ class Conversations(conversations.Conversations):
         try:
             events = list(transcripts.read(path, agent))
         except FormatError as error:
-            error.hint = error.hint or "--agent NAME says whose transcript it is"
-            raise
+            whose = _whose(path) if agent is None else ""
+            if not whose:
+                error.hint = error.hint or "--agent NAME says whose transcript it is"
+                raise
+            events = list(transcripts.read(path, whose))
         names = list(dict.fromkeys(e.session for e in events))
         if not names:
             raise FormatError("nothing was said in it", agent=agent or "", uri=path)
@@ -124,7 +145,7 @@ class Conversations(conversations.Conversations):
 
         found = list(events)
         now = self.now()
-        said = bridge.Said(found, lambda at: durable.new_id(now if at is None else at))
+        said = bridge.Said(found, lambda at: durable.new_id(now if at is None else at), _parts)
         times = [m.at for m in said.messages if m.at is not None]
         started = next((e for e in found if isinstance(e, SessionStarted)), None)
         conversation = Conversation(
@@ -233,7 +254,7 @@ class Conversations(conversations.Conversations):
             if not into or into == session.agent:
                 return _resumption(session.agent, session.native, session.cwd)
             _command(into, session.native)  # of no use where it cannot be resumed
-            conversation, lost = self._converted(self._opened().events(session.id), session)
+            conversation, lost = self._converted(self._told(session), session)
         made = self.transcribe(conversation, into)
         written = self.install(made)
         there = _resumption(into, made.native, conversation.cwd)
@@ -265,6 +286,50 @@ def save(path: str, data: bytes) -> None:
     """Write a new file, whole. Raises WriteError where there is one already."""
     if not durable.create(os.path.abspath(path), data):
         raise WriteError(f"{path} is there already", hint="name another file")
+
+
+def _parts(event: Event) -> tuple[AnyBlock, ...]:
+    """What an event does not carry of its record: looked up where the record stands."""
+    from decklog import agents
+
+    ref = event.ref
+    if not ref.line or not ref.source.endswith(".jsonl") or ref.length > LARGEST:
+        return ()  # a document, a database, or packed: its records are not at their offsets
+    try:
+        with open(ref.source, "rb") as file:
+            file.seek(ref.offset)
+            return agents.get(event.agent).parts(file.read(ref.length))
+    except OSError:
+        return ()
+
+
+def _opening(events: list[Event]) -> str | None:
+    """The first prompt."""
+    from decklog.model import UserMessage
+
+    prompts = (e.content for e in events if isinstance(e, UserMessage) and not e.injected)
+    return next(prompts, None)
+
+
+def _whose(path: str) -> str:
+    """The one agent whose reader finds something said in the first lines of a file, and nothing
+    that it does not know; empty for none, or several."""
+    from decklog import agents
+    from decklog.model import AssistantMessage, ParseWarning, Ref, UserMessage
+
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(LOOKED_AT).split(b"\n")[:-1]
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from None
+    found = []
+    for agent in agents.every():
+        reader = agent.reader()
+        events = [e for i, x in enumerate(lines, 1) if x for e in reader.feed(x, Ref(line=i))]
+        said = any(isinstance(e, (UserMessage, AssistantMessage)) for e in events)
+        if said and not any(isinstance(e, ParseWarning) for e in events):
+            found.append(agent.name)
+    return found[0] if len(found) == 1 else ""
 
 
 def _whole(path: str) -> bytes:

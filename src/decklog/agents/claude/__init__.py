@@ -8,6 +8,7 @@ from typing import Any
 from decklog.agents import Agent, Claim, Hook, Invocation, Own, Reader, Root, Sign
 from decklog.agents.claude.terminal import LAUNCH, SCREEN
 from decklog.model import Conversation, Cursor, Transcript
+from decklog.model.turns import AnyBlock
 
 NOTES = ("journal.jsonl", "sessions-index.json")
 """What Claude Code itself keeps beside transcripts."""
@@ -76,6 +77,11 @@ class Claude(Agent):
         from decklog.agents.claude import live
 
         return live.signs(line)
+
+    def parts(self, record: bytes) -> tuple[AnyBlock, ...]:
+        from decklog.agents.claude.transcript import parts
+
+        return parts(record)
 
     def transcript(self, conversation: Conversation, native: str, at: int) -> Transcript:
         from decklog.agents.claude.transcript import write

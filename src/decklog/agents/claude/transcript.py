@@ -9,7 +9,7 @@ from uuid import NAMESPACE_OID, uuid5
 import msgspec
 from msgspec import Raw
 
-from decklog.agents._handover import CallIds, Lost, iso, settled
+from decklog.agents._handover import CallIds, Lost, content_of, image_of, iso, settled
 from decklog.errors import UsageError
 from decklog.model import (
     Conversation,
@@ -182,3 +182,16 @@ def _object(given: Raw, lost: Lost) -> Any:
     if value is not None:
         lost.note("inputs of tools that are no objects: put into one")
     return {} if value is None else {"input": value}
+
+
+def parts(record: bytes) -> tuple[AnyBlock, ...]:
+    """Images with their data and thoughts with their signature, of one record."""
+    found: list[AnyBlock] = []
+    for block in content_of(record, "message", "content"):
+        match block:
+            case {"type": "thinking", "thinking": str(text), "signature": str(signature)}:
+                found.append(Thinking(text=text, signature=signature))
+            case {"type": "image", "source": {"type": "base64", "data": data, **more}}:
+                if image := image_of(more.get("media_type"), data):
+                    found.append(image)
+    return tuple(found)

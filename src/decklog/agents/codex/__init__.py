@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decklog.agents import Agent, Claim, Hook, Invocation, Reader, Root, Sign
 from decklog.agents.codex.terminal import LAUNCH, SCREEN
 from decklog.model import Conversation, Cursor, Transcript
+from decklog.model.turns import AnyBlock
 
 INDEX = "session_index.jsonl"
 """Names of all sessions, beside the folders of the transcripts."""
@@ -82,6 +83,11 @@ class Codex(Agent):
         from decklog.agents.codex import live
 
         return live.signs(line)
+
+    def parts(self, record: bytes) -> tuple[AnyBlock, ...]:
+        from decklog.agents.codex.transcript import parts
+
+        return parts(record)
 
     def transcript(self, conversation: Conversation, native: str, at: int) -> Transcript:
         from decklog.agents.codex.transcript import write

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from decklog.agents._handover import CallIds, Lost, iso, settled
+from decklog.agents._handover import CallIds, Lost, content_of, image_of, iso, settled
 from decklog.errors import UsageError
 from decklog.model import (
     Conversation,
@@ -19,9 +20,12 @@ from decklog.model import (
     ToolUse,
     Transcript,
 )
+from decklog.model.turns import AnyBlock
 
 VERSION = "0.169.0"
 """The version whose records these are."""
+OPENAI = ("gpt", "o1", "o3", "o4", "codex")
+"""How names of models begin whose thoughts OpenAI takes back."""
 
 
 def write(conversation: Conversation, native: str, at: int) -> Transcript:
@@ -62,6 +66,7 @@ class _Writer:
     def put(self, m: Message) -> None:
         pieces: list[dict[str, Any]] = []
         text = "output_text" if m.role == "assistant" else "input_text"
+        own = m.model.startswith(OPENAI)
         for block in m.blocks:
             match block:
                 case Text():
@@ -72,6 +77,10 @@ class _Writer:
                     self._item(self._call(block), m)
                 case Image():
                     pieces.append(self._image(block, text))
+                case Thinking(signature=signature) if signature and own:
+                    self._message(m, pieces)
+                    pieces = []
+                    self._item(_thought(block), m)
                 case Thinking():
                     self.lost.note("thoughts: Codex takes back only what OpenAI encrypted")
         self._message(m, pieces)
@@ -114,6 +123,51 @@ class _Writer:
         self.lines.append(msgspec.json.encode(record) + b"\n")
 
 
+def _thought(block: Thinking) -> dict[str, Any]:
+    return {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": block.text}] if block.text else [],
+        "content": None,
+        "encrypted_content": block.signature,
+    }
+
+
 def _arguments(given: Raw) -> str:
     text = bytes(given).decode("utf-8", "replace")
     return "{}" if text == "null" else text
+
+
+_data_url = re.compile(r"data:([\w.+/-]{1,100});base64,(.+)", re.S)
+
+
+def parts(record: bytes) -> tuple[AnyBlock, ...]:
+    """Images with their data, and the encrypted thought as a signature, of one record."""
+    found: list[AnyBlock] = []
+    for block in content_of(record, "payload", "content"):
+        url = block.get("image_url")
+        if isinstance(url, str) and (data := _data_url.match(url)):
+            image = image_of(data[1], data[2])
+            found += [image] if image else []
+    try:
+        thought = msgspec.json.decode(record, type=_Thought).payload
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return tuple(found)
+    if thought.type == "reasoning" and thought.encrypted_content:
+        text = "\n".join(p.text or "" for p in (*(thought.summary or ()), *(thought.content or ())))
+        found.append(Thinking(text=text, signature=thought.encrypted_content))
+    return tuple(found)
+
+
+class _Piece(msgspec.Struct):
+    text: str | None = None
+
+
+class _Payload(msgspec.Struct):
+    type: str = ""
+    summary: list[_Piece] | None = None
+    content: list[_Piece] | None = None
+    encrypted_content: str | None = None
+
+
+class _Thought(msgspec.Struct):
+    payload: _Payload

@@ -48,6 +48,7 @@ from decklog.model import (
     UsageReported,
     UserMessage,
 )
+from decklog.model.turns import AnyBlock
 
 T = TypeVar("T")
 Number: TypeAlias = int | float | None
@@ -116,6 +117,11 @@ class Pi(Agent):
         from decklog.agents.pi import live
 
         return live.signs(line)
+
+    def parts(self, record: bytes) -> tuple[AnyBlock, ...]:
+        from decklog.agents.pi.transcript import parts
+
+        return parts(record)
 
     def transcript(self, conversation: Conversation, native: str, at: int) -> Transcript:
         from decklog.agents.pi.transcript import write

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
 
-from decklog.agents._handover import CallIds, Lost, iso, settled
+from decklog.agents._handover import CallIds, Lost, content_of, image_of, iso, settled
 from decklog.errors import UsageError
 from decklog.model import (
     Conversation,
@@ -158,3 +158,16 @@ def _object(block: ToolUse) -> Any:
     if isinstance(value, dict):
         return value
     return {} if value is None else {"input": value}
+
+
+def parts(record: bytes) -> tuple[AnyBlock, ...]:
+    """Images with their data and thoughts with their signature, of one record."""
+    found: list[AnyBlock] = []
+    for block in content_of(record, "message", "content"):
+        match block:
+            case {"type": "thinking", "thinking": str(text), "thinkingSignature": str(signature)}:
+                found.append(Thinking(text=text, signature=signature))
+            case {"type": "image", "data": data, **more}:
+                if image := image_of(more.get("mimeType"), data):
+                    found.append(image)
+    return tuple(found)
