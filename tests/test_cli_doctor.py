@@ -92,6 +92,10 @@ def test_agents_say_what_they_can(home: Path, env: dict[str, str]) -> None:
         "databases": False,
         "folders": False,
         "clean_up": True,
+        "running": True,
+        "own_files": True,
+        "hooks": True,
+        "handover": True,
     }
     text = decklog(env, "agents").text
     assert text.startswith("Claude Code (claude, anthropic)\n")

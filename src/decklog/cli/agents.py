@@ -15,6 +15,10 @@ ABILITIES = {
     "databases": "read databases",
     "folders": "read transcripts that are many files",
     "clean_up": "tell what the agent deletes",
+    "running": "know its processes",
+    "own_files": "read what it says of its processes",
+    "hooks": "be told by its hooks",
+    "handover": "take over conversations (chat export, resume --in)",
 }
 """What each ability of an agent means (`decklog.hub.ABILITIES`)."""
 

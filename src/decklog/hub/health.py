@@ -21,6 +21,7 @@ ABILITIES = {
     "running": "process",
     "own_files": "own_files",
     "hooks": "hooks",
+    "handover": "transcript",
 }
 """What an agent can do beyond the required, by the answer of its contract that switches it on."""
 
