@@ -17,6 +17,7 @@ import pytest
 from decklog import hub, processes
 from decklog.errors import SourceError
 from decklog.hub.fleet import Fleet
+from decklog.hub.vigil import Vigil
 from decklog.model.fleet import Evidence, Pane, Process
 from decklog.state import observed
 from fleets import Table, process
@@ -43,6 +44,12 @@ def work(home: Path) -> Path:
 def deck(env: dict[str, str]) -> Iterator[hub.Decklog]:
     with hub.open(env=env) as found:
         yield found
+
+
+@pytest.fixture
+def env(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """No tmux server of this machine is looked at."""
+    return {**env, "TMUX_TMPDIR": str(tmp_path)}
 
 
 def transcript(work: Path, name: str = ID, at: int | None = None) -> Claude:
@@ -274,24 +281,69 @@ def test_a_summariser_replaces_the_line(deck: hub.Decklog, home: Path, work: Pat
     assert row["thought"].endswith("events: Fix the login.")
 
 
-def test_watching_tells_changes_only(
-    deck: hub.Decklog, home: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+class Counting(Fleet):
+    """Counts how often rows are made."""
+
+    made = 0
+
+    def running(self, *args: Any, **more: Any) -> Any:
+        self.made += 1
+        return super().running(*args, **more)
+
+
+def test_watching_makes_rows_only_when_something_changed(
+    deck: hub.Decklog, home: Path, work: Path
+) -> None:
+    talk = transcript(work)
+    talk.prompt("Fix the login.")
+    path = talk.write(home)
+    deck.sync()
+    table = Table([running(7, work)])
+    own_file(home, 7, 7)
+    fleet = Counting(deck, table=table)
+    with Vigil(fleet) as vigil:
+        rows = vigil.look()
+        assert rows is not None
+        assert [(r["pid"], r["thought"]) for r in rows] == [(7, "Fix the login.")]
+        assert [vigil.look() for _ in range(20)] == [None] * 20
+        assert (fleet.made, table.looks) == (1, 1)
+        talk.prompt("Now the logout.")
+        path.write_bytes(talk.data)
+        rows = vigil.look()
+        assert rows is not None
+        assert [r["thought"] for r in rows] == ["Now the logout."]
+        own_file(home, 7, 7, status="idle", statusUpdatedAt=now() + 5000)
+        rows = vigil.look()
+        assert rows is not None
+        assert [r["state"] for r in rows] == ["idle"]
+        assert vigil.look() is None
+        table.processes.clear()
+        vigil._processes = 0
+        assert vigil.look() == []
+        assert fleet.made == 4
+
+
+@pytest.mark.spec("R77")
+def test_the_next_command_remembers_what_was_bound(
+    env: dict[str, str], home: Path, work: Path
 ) -> None:
     table = Table([running(7, work)])
-    fleet = Fleet(deck, table=table)
-    looks = []
-
-    def look() -> list[dict[str, Any]]:
-        looks.append(1)
-        if len(looks) == 3:
-            table.processes.clear()
-        return Fleet.rows(fleet, panes=())
-
-    monkeypatch.setattr(fleet, "rows", look)
-    stream = fleet.watch(interval=0.01)
-    assert [r["pid"] for r in next(stream)] == [7]
-    assert next(stream) == []
-    assert len(looks) == 3
+    for native, history in ((ID, []), (NEXT, [f"claude:{ID}"])):
+        own_file(home, 7, 7, native=native)
+        with hub.open(env=env) as deck:
+            [row] = Fleet(deck, table=table).rows(panes=())
+        assert (row["session"], row["history"]) == (f"claude:{native}", history)
+    (home / ".claude" / "sessions" / "7.json").unlink()
+    with hub.open(env=env) as deck:
+        [row] = Fleet(deck, table=table).rows(panes=())
+    assert (row["session"], row["confidence"], row["evidence"][0]["kind"]) == (
+        f"claude:{NEXT}", 0.70, "sticky",
+    )  # fmt: skip
+    memory = Path(env["DECKLOG_HOME"], "fleet", "bindings.json")
+    assert memory.stat().st_mode & 0o777 == 0o600
+    memory.write_bytes(b"torn")
+    with hub.open(env=env) as deck:
+        assert Fleet(deck, table=table).rows(panes=())[0]["session"] is None
 
 
 # -- the command line ----------------------------------------------------------------------------

@@ -155,6 +155,11 @@ class Transcript:
         self.seen: Any = None
         self.reader: Reader | None = None
 
+    def stamp(self) -> object:
+        """Equal while there is nothing new to read."""
+        path = self.uri.partition("#")[0]
+        return stamp(path), stamp(f"{path}-wal") if self.kind == "sqlite" else None
+
     def read(self) -> Heard:
         """What is new. A transcript that cannot be read says nothing."""
         try:
@@ -199,7 +204,7 @@ class Transcript:
 
     def _document(self) -> Heard:
         path, _, document = self.uri.partition("#")
-        seen = tuple(_stamp(p) for p in (path, f"{path}-wal"))
+        seen = tuple(stamp(p) for p in (path, f"{path}-wal"))
         if seen == self.seen:
             return Heard([], [])
         from decklog import databases, reading
@@ -230,7 +235,10 @@ class Transcript:
             if says and not (closes and says == "activity"):
                 heard.evidence.append(self._observed(says, e.at, f"{place}:{n}", ref, detail))
         at = next((e.at for e in reversed(events) if e.at is not None), None) or _time(record)
+        limited = any(isinstance(e, UsageLimitHit) for e in events)
         for sign in signs:
+            if limited and sign.says == "error":
+                continue  # the limit is the error
             one = self._observed(sign.says, at, f"{place}:{sign.says}", sign.ref, sign.detail)
             if sign.confidence is not None:
                 one = msgspec.structs.replace(one, confidence=sign.confidence)
@@ -266,7 +274,8 @@ def _time(record: bytes) -> int | None:
     return to_ms(found[1].decode("ascii", "replace")) if found else None
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
+def stamp(path: str) -> tuple[int, int, int] | None:
+    """Size, time and inode of a file; None where there is none."""
     try:
         s = os.stat(path)
     except OSError:

@@ -318,6 +318,12 @@ class Spool:
         self.offsets: dict[str, tuple[int, int]] = {}
         """Inode and offset by file name."""
 
+    def stamp(self) -> object:
+        """Equal while there is nothing new to read."""
+        with suppress(OSError), os.scandir(self.folder) as entries:
+            return tuple(sorted((e.name, e.stat().st_size) for e in entries))
+        return None
+
     def read(self) -> Iterator[Note]:
         with suppress(OSError), os.scandir(self.folder) as entries:
             for name in sorted(e.name for e in entries if e.name.endswith(".jsonl")):

@@ -19,6 +19,7 @@ import msgspec
 from decklog import agents, collect, hooks, processes, thoughts
 from decklog import match as matching
 from decklog.errors import SourceError
+from decklog.hub.bindings import keep, kept
 from decklog.model import Session
 from decklog.model.fleet import (
     AgentProcess,
@@ -40,8 +41,6 @@ RECENT = 200
 """Latest sessions that are looked through for one that an agent was asked to go on with."""
 NOTES = 10_000
 """Notes of hooks that are kept in memory, at most."""
-SYNC_EVERY = 5.0
-"""Seconds between looks for new sessions while watching."""
 
 
 class Fleet:
@@ -67,7 +66,7 @@ class Fleet:
             agents.installed = tuple(filter(None, str(known).split(",")))
         self.agents = {a.name: a for a in agents.every()}
         self.trees: list[AgentProcess] = []
-        self.found = matching.Matches()
+        self.found = matching.Matches(bindings=kept(deck.config.data_dir))
         self.stale = ""
         """Why the last look at the processes failed; what is told is then of the look before."""
         self.book = thoughts.Book()
@@ -76,7 +75,6 @@ class Fleet:
         self._states: dict[Identity, AgentState] = {}
         self._stated = collect.Stated([], {})
         self._transcripts: dict[str, collect.Transcript] = {}
-        self._synced = 0.0
         self._running: list[Running] = []
         self._spool = hooks.Spool(deck.config.data_dir)
         self._notes: list[hooks.Note] = []
@@ -109,6 +107,7 @@ class Fleet:
         self._notes = _of_running(self._notes, found)
         told = (hooks.claim(n, self.agents[n.agent]) for n in self._notes if n.agent in self.agents)
         claims = [*self._stated.claims, *filter(None, told)]
+        before = self.found.bindings
         self.found = matching.match(
             found,
             self._candidates(found, claims),
@@ -118,6 +117,7 @@ class Fleet:
             bindings=self.found.bindings,
             canonical=_canonical,
         )
+        keep(self.deck.config.data_dir, before, self.found.bindings)
         return self.found
 
     def session_for_pid(self, pid: int) -> Match | None:
@@ -279,18 +279,22 @@ class Fleet:
 
     # -- for people ------------------------------------------------------------------------------
 
-    def watch(self, *, interval: float = 1.0) -> Iterator[list[dict[str, Any]]]:
-        """The rows of `rows`, now and whenever one of them changed. Ends never."""
-        last: list[dict[str, Any]] | None = None
-        while True:
-            if time.monotonic() - self._synced > SYNC_EVERY:
-                self.deck.refresh()
-                self._synced = time.monotonic()
-            rows = self.rows()
-            if rows != last:
-                last = rows
-                yield rows
-            time.sleep(interval)
+    def watch(self, *, interval: float = 0.2) -> Iterator[list[dict[str, Any]]]:
+        """The rows of `rows`, now and whenever one of them changed. Ends never.
+
+        Every ``interval`` seconds it is looked whether anything changed that a row is made of; only
+        then the rows are made.
+        """
+        from decklog.hub.vigil import Vigil
+
+        with Vigil(self) as vigil:
+            last = None
+            while True:
+                rows = vigil.look()
+                if rows is not None and rows != last:
+                    last = rows
+                    yield rows
+                time.sleep(interval)
 
     def rows(self, panes: Sequence[Pane] | None = None) -> list[dict[str, Any]]:
         """`running` as plain rows: what ``decklog ps`` shows.
@@ -303,7 +307,24 @@ class Fleet:
             panes = self._panes() if trees else ()
         found = self.running(trees, panes=panes)
         shown = self._screens(found) if panes else {}
-        return [_row(r) for r in (self.tell(shown) if shown else found)]
+        return [row(r) for r in (self.tell(shown) if shown else found)]
+
+    def changed(self, since: object) -> object:
+        """A value that is equal to the one ``since`` while no file changed that the agents of the
+        last look write: transcripts, what they keep of themselves, notes of hooks."""
+        files = [
+            pattern.replace("{pid}", str(p.pid))
+            for tree in self.trees
+            for pattern in self.agents[tree.agent].own_files(self.env)
+            for p in tree.members
+            if p.agent and "*" not in pattern
+        ]
+        stamps = (
+            tuple(t.stamp() for t in self._transcripts.values()),
+            tuple(collect.stamp(f) for f in files),
+            self._spool.stamp(),
+        )
+        return since if stamps == since else stamps
 
     def _screens(self, found: Iterable[Running]) -> dict[int, Sequence[Evidence]]:
         """What the screens of those agents say that do not state their state themselves."""
@@ -385,10 +406,11 @@ def _first_thought(m: Match, session: Session | None, old: Thought | None) -> Th
     )
 
 
-def _row(r: Running) -> dict[str, Any]:
+def row(r: Running) -> dict[str, Any]:
+    """A running agent as a plain row."""
     m, s, session, pane = r.match, r.state, r.session, r.pane
     evidence = [*m.evidence, *s.evidence]
-    row: dict[str, Any] = {
+    found: dict[str, Any] = {
         "agent": m.agent,
         "pid": m.pid,
         "pids": list(m.pids),
@@ -417,7 +439,7 @@ def _row(r: Running) -> dict[str, Any]:
         "started_at": r.process.root.started_at,
         "thought": "",
     }
-    return thoughts.merge(row, r.thought or Thought())
+    return thoughts.merge(found, r.thought or Thought())
 
 
 def _told(e: Evidence) -> dict[str, Any]:
