@@ -29,6 +29,8 @@ TOOLS = 512
 """Members of one tree that are listed; more come from a build that an agent started."""
 
 
+KERNEL_THREAD = 0x00200000
+"""The flag of a process that is a thread of the kernel."""
 PAGE = 4096
 LONGEST = 1 << 20
 """Bytes of a command line that are looked at."""
@@ -76,8 +78,8 @@ class Linux:
                     "reading the process table takes too long", hint="try again in a moment"
                 )
             stat = self._stat(name)
-            if stat is None or stat.gone or stat.parent == 2 or name == "2":
-                continue  # it ended just now; it belongs to the kernel
+            if stat is None or stat.gone or stat.kernel:
+                continue
             argv = _words(self._read(name, "cmdline"))
             found.append(
                 Process(
@@ -126,7 +128,13 @@ class Linux:
         fields = data[data.rfind(b")") + 2 :].split()
         if len(fields) < 20:
             return None
-        return _Stat(int(fields[1]), int(fields[4]), int(fields[19]), fields[0] in (b"Z", b"X"))
+        return _Stat(
+            parent=int(fields[1]),
+            terminal=int(fields[4]),
+            start=int(fields[19]),
+            gone=fields[0] in (b"Z", b"X"),
+            kernel=bool(int(fields[6]) & KERNEL_THREAD),
+        )
 
     @staticmethod
     def _files(folder: str) -> tuple[str, ...]:
@@ -143,6 +151,7 @@ class _Stat(NamedTuple):
     terminal: int
     start: int
     gone: bool
+    kernel: bool
 
 
 class Elsewhere:

@@ -32,6 +32,9 @@ class Watched:
     def __init__(self, box: Any) -> None:
         self.deck = decklog.open(env=box.env)
 
+    def close(self) -> None:
+        self.deck.close()
+
     def row(self) -> dict[str, Any]:
         self.deck.refresh()
         return next((r for r in self.deck.fleet.rows(panes=()) if r["role"] != "service"), {})
@@ -57,6 +60,18 @@ def prompt(box: Any, terminal: Any, text: str) -> None:
         except TimeoutError:
             terminal.keys("C-u")
     raise TimeoutError("the prompt never arrived")
+
+
+def say(terminal: Any, text: str, answer: str) -> None:
+    """Say it until it was answered."""
+    for _ in range(3):
+        terminal.say(text)
+        try:
+            terminal.shows(answer, timeout=10)
+            return
+        except TimeoutError:
+            terminal.keys("C-u")
+    raise TimeoutError(f"never answered {answer!r}")
 
 
 @pytest.mark.parametrize("agent", sorted(READY))
@@ -91,11 +106,11 @@ def test_session_state_and_thought(agent: str, sandbox: Callable[..., Any]) -> N
     elif agent != "pi":
         terminal.shows(r"Yes|Allow|It is done")
         terminal.keys("Enter")
-    done = watched.until(8.0, state="idle", thought="It is done.")
-    assert done["session"] == idle["session"]
+    done = watched.until(10.0, state="idle", thought="It is done.", session=idle["session"])
     told = [a["usage"] for a in box.model.answers if a["route"] == "main"]
     kinds = ("input", "cache_read", "cache_write", "output")
     assert done["tokens"] == sum(u.get(k, 0) for u in told for k in kinds)
+    watched.close()
 
 
 def test_clear_moves_claude_on_and_keeps_where_it_was(sandbox: Callable[..., Any]) -> None:
@@ -103,15 +118,16 @@ def test_clear_moves_claude_on_and_keeps_where_it_was(sandbox: Callable[..., Any
     terminal = box.terminal()
     terminal.shows(READY["claude"])
     watched = Watched(box)
-    terminal.say("First.")
+    say(terminal, "First.", "One")
     one = watched.until(8.0, state="idle", thought="One.")
     terminal.say("/clear")
     time.sleep(1)
-    terminal.say("Second.")
+    say(terminal, "Second.", "Two")
     two = watched.until(8.0, state="idle", thought="Two.")
     assert two["session"] != one["session"]
     assert two["history"] == [one["session"]]
     assert two["pid"] == one["pid"]
+    watched.close()
 
 
 @pytest.mark.parametrize("agent", ["claude", "codex", "gemini", "copilot", "opencode", "pi"])
@@ -121,8 +137,9 @@ def test_headless_runs_are_found_while_they_work(agent: str, sandbox: Callable[.
     watched = Watched(box)
     box.model.reached("g", timeout=30)
     row = watched.until(3.0, agent=agent)
-    assert row["role"] == "headless"
+    assert row["role"] == ("interactive" if agent == "pi" else "headless")  # pi hides its argv
     assert run.pid in row["pids"]
     box.model.open("g")
     run.communicate(timeout=60)
     watched.until(5.0, agent=None)
+    watched.close()
