@@ -107,12 +107,14 @@ def test_a_second_run_writes_nothing(claude: hub.Decklog, env: dict[str, str]) -
 
 
 @pytest.mark.spec("BW5", "B47")
-def test_a_session_that_grew_is_gone_on_with(claude: hub.Decklog, home: Path) -> None:
+def test_a_session_that_grew_is_gone_on_with(home: Path, env: dict[str, str]) -> None:
+    shutil.copytree(FIXTURES / "claude" / "tools" / "input", home, dirs_exist_ok=True)
     path = transcript(home)
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: len(lines) // 2]))
-    claude.sync(rebuild=True)
+    claude = hub.open(env=env)
+    claude.sync()
     half = claude.backfill().events
     path.write_bytes(whole)
     claude.sync()

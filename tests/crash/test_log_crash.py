@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import plain_log
 import powerloss
 from decklog import durable
 from decklog.errors import WriteError
-from decklog.log import Log, Unsynced, read_log
+from decklog.log import Log, Logs, Unsynced, read_log
 from decklog.log import Record as LogRecord
+from decklog.model import UserEvent, UserMessage
 from faults import Outcome, Tell, die_everywhere, fail_everywhere
 
 LONG = 20 if os.environ.get("DECKLOG_LONG") else 1
@@ -161,6 +164,65 @@ def test_failure_of_any_operation_is_told_and_loses_nothing(scenario: str, disk:
         errors=("EDQUOT", "EROFS", "EINTR", "EMFILE"), every=1 if LONG > 1 else 7,
     )  # fmt: skip
     assert runs > 100
+
+
+class Recording:
+    """A whole session: each event has a key, and one that fails is given again."""
+
+    def __call__(self, folder: Path, tell: Tell) -> None:
+        with suppress(WriteError):
+            self._record(Logs(str(folder)), tell)
+
+    def _record(self, logs: Logs, tell: Tell) -> None:
+        writer = patient(lambda: logs.open("s1", agent="claude"))
+        patient(writer.heartbeat)
+        for n in range(6):
+            event = UserMessage(agent="claude", content=str(n), uid=f"u{n}")
+            receipt = patient(lambda e=event, d=n % 2 > 0: writer.emit(e, durable=d))
+            tell([n, receipt.seq])
+        patient(lambda: writer.finish(exit_code=0))
+        tell("finished")
+        writer.close()
+        logs.close()
+
+
+def patient(do: Callable[[], Any]) -> Any:
+    try:
+        return do()
+    except WriteError:
+        return do()
+
+
+def recorded_once(folder: Path, outcome: Outcome) -> None:
+    """Each event and the end are there once, and what a crash left open is given its end."""
+    assert outcome.error is None
+    logs = Logs(str(folder))
+    if not list(logs.index.names()):
+        assert outcome.told == []
+        return
+    logs.append("s1", UserEvent(message="later"))
+    entries = list(logs.read("s1"))
+    by_seq = {e.seq: getattr(e.event, "content", e.kind) for e in entries}
+    assert {seq: str(n) for n, seq in outcome.told[:6] if n != "f"}.items() <= by_seq.items()
+    said = [e.event.content for e in entries if isinstance(e.event, UserMessage)]
+    assert len(said) == len(set(said))
+    logs.end_abandoned()
+    ends = [e.kind for e in logs.read("s1")].count("session_ended")
+    if "finished" in outcome.told:
+        assert ends == 1
+        assert logs.find("s1").success is True
+    assert ends <= 1
+    assert list(logs.holes("s1")) == []
+    assert logs.index.rebuild()["s1"].ended_at == logs.find("s1").ended_at
+
+
+@pytest.mark.spec("R17", "R20", "BW10", "BW17")
+def test_a_recording_that_dies_or_fails_anywhere_says_everything_once(disk: Path) -> None:
+    assert die_everywhere(disk, Recording(), recorded_once) > 60
+    runs = fail_everywhere(
+        disk, Recording(), recorded_once, errors=("ENOSPC", "EIO", "short"), every=2
+    )
+    assert runs > 40
 
 
 # --- the end of the machine -------------------------------------------------------------------

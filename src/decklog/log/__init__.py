@@ -33,10 +33,11 @@ from typing import Any
 import msgspec
 
 from decklog import durable
-from decklog.errors import NotFound, UsageError
+from decklog.errors import NotFound, SourceError, UsageError
 from decklog.log import mending
 from decklog.log.appending import SEGMENT_BYTES, Log, Unsynced
 from decklog.log.committing import Committer
+from decklog.log.ends import last_number
 from decklog.log.index import Index, Logged, latest
 from decklog.log.reading import Hole, Record, Tail
 from decklog.log.reading import read as read_log
@@ -142,8 +143,14 @@ class Logs:
     # -- reading -----------------------------------------------------------------------------------
 
     def sessions(self) -> list[Logged]:
-        """All logged sessions, the one that began last first."""
-        return sorted(self.index.all().values(), key=lambda s: s.started_at, reverse=True)
+        """All logged sessions, the one that began last first. Raises SourceError, WriteError."""
+        known = self.index.all()
+        for name, logged in known.items():
+            if not logged.ended_at and not self.running(name):
+                with suppress(SourceError):
+                    if last_number(self._folder(name)) != logged.events:
+                        known[name] = self.index.renew(logged)  # its writer died in between
+        return sorted(known.values(), key=lambda s: s.started_at, reverse=True)
 
     def find(self, text: str) -> Logged:
         """One logged session by its wrapper or native id, the beginning of one, or ``latest``.
@@ -247,6 +254,7 @@ class Logs:
             name = logged.wrapper_session_id
             if not logged.ended_at and self.last_beat(name) and not self.running(name):
                 with self.open(name) as writer:
+                    writer.recall()  # it may have died between the log's end and the index
                     if writer.finish(False, "it was recorded no longer"):
                         ended.append(name)
         return ended

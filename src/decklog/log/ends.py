@@ -7,8 +7,9 @@ import os
 import msgspec
 from msgspec import Struct
 
+from decklog.errors import SourceError
 from decklog.log import lines
-from decklog.log.segments import Segment
+from decklog.log.segments import Segment, listed
 
 LOOK = 4096
 """Bytes first looked at, at the end of a segment."""
@@ -47,6 +48,23 @@ def last_sound(fd: int, size: int, known: End) -> End:
         if size - span <= known.offset:
             return known
         span *= 4
+
+
+def last_number(folder: str) -> int:
+    """Number of the last record of a log; 0 where there is none. Raises SourceError."""
+    found = listed(folder)
+    if not found:
+        return 0
+    if found[-1].packed:
+        return last_walked(found[-1])
+    try:
+        fd = os.open(found[-1].path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceError(f"{found[-1].path}: {error.strerror}") from None
+    try:
+        return last_sound(fd, os.fstat(fd).st_size, End(0, found[-1].first - 1)).last
+    finally:
+        os.close(fd)
 
 
 def last_walked(segment: Segment) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from decklog import durable
-from decklog.errors import WriteError
+from decklog.errors import Busy, WriteError
 from decklog.log import reading, segments, wire
 from decklog.model import Completeness, Event, SessionEnded, SessionStarted
 
@@ -125,8 +125,11 @@ class Index:
             return self.rebuild()
         names = set(self.names())
         found = {n: logged for n, logged in known.items() if n in names}
-        missing = sorted(names - set(found))
-        return found | {name: self.derived(name) for name in missing}
+        missing = {name: self.derived(name) for name in sorted(names - set(found))}
+        if missing:
+            with suppress(WriteError, Busy):  # the answer stands without
+                self.put(*missing.values())
+        return found | missing
 
     def get(self, name: str) -> Logged | None:
         """What the file says of one session."""
@@ -198,6 +201,21 @@ class Index:
                 with suppress(msgspec.MsgspecError):
                     logged = read_back(logged, wire.decode(item.line))
         return msgspec.structs.replace(logged, log_path=latest(folder))
+
+    def renew(self, logged: Logged) -> Logged:
+        """Derive what is known of a session once more, and keep what only the index knows."""
+        derived = self.derived(logged.wrapper_session_id)
+        paths = dict.fromkeys((*logged.source_paths, *derived.source_paths))
+        renewed = msgspec.structs.replace(
+            derived,
+            provider=derived.provider or logged.provider,
+            provider_session_id=derived.provider_session_id or logged.provider_session_id,
+            started_at=derived.started_at or logged.started_at,
+            source_paths=tuple(paths),
+        )
+        with suppress(WriteError, Busy):  # the answer stands without
+            self.put(renewed)
+        return renewed
 
     def _derive(self) -> dict[str, Logged]:
         return {name: self.derived(name) for name in sorted(self.names())}
