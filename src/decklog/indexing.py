@@ -25,17 +25,36 @@ COMMIT_CHARS = 36 << 20
 """Characters in one transaction: about what the index holds in memory before it writes."""
 
 
+class Shards:
+    """Writers of the index, each opened when it is first needed. Those who write again and again
+    keep it: opening costs more than writing a line."""
+
+    def __init__(self, folder: str, identity: str) -> None:
+        self.folder, self.identity = folder, identity
+        self.opened: dict[int, Writer] = {}
+
+    def __getitem__(self, number: int) -> Writer:
+        if number not in self.opened:
+            self.opened[number] = Writer(self.folder, number, self.identity)
+        return self.opened[number]
+
+    def close(self) -> None:
+        for shard in self.opened.values():
+            shard.close()
+        self.opened.clear()
+
+
 class Texts(Projection):
     """Feeds the shards of the text index that this process writes to."""
 
     name = NAME
     bodies = True
 
-    def __init__(self, folder: str, identity: str) -> None:
-        self.folder, self.identity = folder, identity
+    def __init__(self, shards: Shards, *, keep: bool = False) -> None:
+        """With ``keep`` the shards stay open at the end, for the next time."""
+        self.shards, self.keep = shards, keep
         self.counts = {"documents": 0, "shortened": 0, "unfinished": 0}
         """``unfinished``: sources that were not read to their end."""
-        self.shards: dict[int, Writer] = {}
         self.documents = Documents()
         self.source = 0
         self.anew = False
@@ -84,47 +103,33 @@ class Texts(Projection):
             shard.commit()
 
     def _shard(self) -> Writer | None:
-        number = shard_of(self.source)
         try:
-            if number not in self.shards and not self.failed:
-                self.shards[number] = Writer(self.folder, number, self.identity)
+            return None if self.failed else self.shards[shard_of(self.source)]
         except DecklogError as error:
             self.failed = error
-        return None if self.failed else self.shards[number]
+            return None
 
     def close(self) -> None:
-        for shard in self.shards.values():
+        for shard in self.shards.opened.values():
             try:
                 if not self.failed:
                     shard.commit()
             except DecklogError as error:
                 self.failed = error
-            shard.close()
+        if self.failed or not self.keep:
+            self.shards.close()
 
 
 # --- what is lacking --------------------------------------------------------------------------
 
 
 class Lacking:
-    """What the index lacks of the sources in the store. Opens the shards that it is asked about."""
+    """What the index lacks of the sources in the store."""
 
-    def __init__(self, folder: str, identity: str) -> None:
-        self.folder, self.identity = folder, identity
-        self.shards: dict[int, Writer] = {}
+    def __init__(self, shards: Shards) -> None:
+        self.shards = shards
         self.gone: dict[str, int] = {}
         """Sources that are not on disk and have no documents, and their bytes; see `behind`."""
-
-    def __enter__(self) -> Lacking:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for shard in self.shards.values():
-            shard.close()
-
-    def _shard(self, number: int) -> Writer:
-        if number not in self.shards:
-            self.shards[number] = Writer(self.folder, number, self.identity)
-        return self.shards[number]
 
     def behind(self, known: Mapping[str, SourceRow]) -> dict[str, int]:
         """Sources on disk of which the store has rows that the index has no documents of, and the
@@ -133,7 +138,7 @@ class Lacking:
             return {}
         cursors: dict[int, TextCursor] = {}
         for n in range(SHARDS):
-            cursors.update(self._shard(n).cursors())
+            cursors.update(self.shards[n].cursors())
         found = {}
         for uri, row in known.items():
             cursor = cursors.get(row[0])
@@ -149,7 +154,7 @@ class Lacking:
             return task
         cursor = None
         if task.kind == "jsonl" and task.offset:
-            cursor = self._shard(shard_of(task.source)).cursor(task.source)
+            cursor = self.shards[shard_of(task.source)].cursor(task.source)
         offset, line, check, state = task[5:9]
         if cursor is None or not _goes_on(cursor, task):
             start = offset = line = 0

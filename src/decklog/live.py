@@ -26,6 +26,7 @@ from decklog.errors import (
     StoreTooNew,
     WriteError,
 )
+from decklog.indexing import Shards
 from decklog.model import Change, Happened
 from decklog.plan import News
 from decklog.replay import Replay
@@ -151,6 +152,7 @@ class Live:
         """Times something was read."""
         self.failing: dict[str, tuple[float, float]] = {}
         """Files that failed: when to try again, and how long was waited before."""
+        self._opened: Shards | None = None
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._hints: hints.Hints | None = None
@@ -254,6 +256,7 @@ class Live:
             self._rounds(watcher)
         finally:
             self.watcher = None
+            self._close_shards()
             self._close_hints()
 
     def _rounds(self, watcher: Watcher) -> None:
@@ -298,7 +301,14 @@ class Live:
         news = self._news(watcher, changed)
         if news is None:
             return
-        done = sync.some(self.store, self.look, news, day=self.day, archive=self.archive)
+        done = sync.some(
+            self.store,
+            self.look,
+            news,
+            day=self.day,
+            archive=self.archive,
+            shards=self._shards(),
+        )
         self.rounds += 1
         self.replay.begin(done.tasks)
         self._tell()
@@ -309,6 +319,19 @@ class Live:
         for path in done.failed:
             waited = min(RETRY_MOST, self.failing.get(path, (0.0, RETRY_FIRST / 2))[1] * 2)
             self.failing[path] = (now + waited, waited)
+
+    def _shards(self) -> Shards:
+        """Those of the text index, open as long as they are of this store."""
+        identity = self.store.identity()
+        if self._opened is None or self._opened.identity != identity:
+            self._close_shards()
+            self._opened = Shards(self.folder, identity)
+        return self._opened
+
+    def _close_shards(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _again(self, watcher: Watcher, changed: Changed) -> None:
         """Add the files that failed and whose time has come."""

@@ -6,12 +6,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from decklog import agents, indexing, pricing, reading, sources
 from decklog.copying import ARCHIVE_BEHIND, Copying
 from decklog.errors import StoreError
+from decklog.indexing import Shards
 from decklog.model import Usage
 from decklog.plan import News, Plan
 from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Copied, Projection, Step, Task, Told
@@ -150,9 +151,10 @@ def some(
     day: Callable[[int], str],
     wait: float = 30.0,
     archive: Archive | None = None,
+    shards: Shards | None = None,
 ) -> Round:
     """Read only what is new by ``news`` into a store that a `run` has brought up to date before,
-    and copy it into ``archive``.
+    and copy it into ``archive``. ``shards`` of the text index that are given stay open.
 
     Sessions are renewed by `settle`, which may wait a little: what it does depends on the size of
     a session, not on that of what is new. Raises StoreBusy as `run` does.
@@ -160,7 +162,7 @@ def some(
     with store.writing(wait), archive.writing(wait) if archive else nullcontext():
         store.db.pragma("wal_autocheckpoint", 4_000)
         copying = Copying(archive, store) if archive else None
-        _, work = _plan(store, look, news.files, news, False, copying)
+        _, work = _plan(store, look, news.files, news, False, copying, shards)
         _read_all(store, work, day, 1, None)
         store.put_all({TEXT_PENDING: str(work.pending)})
         return Round(work.tasks, store.untried(t.source for t in work.tasks))
@@ -188,9 +190,10 @@ class _Work:
     """What is to be read, and what the reading came to."""
 
     def __init__(
-        self, tasks: list[Task], text: bool, pending: int, before: int, copying: Copying | None
-    ) -> None:
-        self.tasks, self.copying = tasks, copying
+        self, tasks: list[Task], text: bool, pending: int, before: int, copying: Copying | None,
+        shards: Shards | None = None,
+    ) -> None:  # fmt: skip
+        self.tasks, self.copying, self.shards = tasks, copying, shards
         self.text = text
         """Whether the texts of the sources are indexed too."""
         self._pending, self._before = pending, before
@@ -219,13 +222,15 @@ def _plan(
     news: News | None,
     complete: bool,
     copying: Copying | None,
+    shards: Shards | None = None,
 ) -> tuple[Plan, _Work]:
     """What to read, for rows, texts and archive. All that the text index lacks is looked for when
-    it is to be ``complete``, or lacks little."""
+    it is to be ``complete``, or lacks little. ``shards`` of it that are open are used."""
     pending = store.get(TEXT_PENDING)
     left = int(pending or 0)
     look_back = pending != "0" and news is None and (complete or left <= INLINE_BYTES)
-    with indexing.Lacking(store.folder, store.identity()) as lacking:
+    with nullcontext(shards) if shards else closing(_shards(store)) as opened:
+        lacking = indexing.Lacking(opened)
         behind = lacking.behind if look_back else None
         plan = Plan(store, news, behind, copying.renamed if copying else lambda old, new: None)
         for (name, path, _, _), found in zip(look.roots, files, strict=True):
@@ -251,13 +256,18 @@ def _plan(
             tasks = [t for t in tasks if t.rows != NOT_WANTED]
     if copying:
         tasks = copying.fed(tasks, plan.known, complete=complete or news is not None)
-    return plan, _Work(tasks, text, left, before, copying)
+    return plan, _Work(tasks, text, left, before, copying, shards)
+
+
+def _shards(store: SqliteStore) -> Shards:
+    return Shards(store.folder, store.identity())
 
 
 def _retold(store: SqliteStore, copying: Copying) -> _Work:
     """The texts of what was set apart in this sync: they are read from the archive."""
     known = store.known()
-    with indexing.Lacking(store.folder, store.identity()) as lacking:
+    with closing(_shards(store)) as opened:
+        lacking = indexing.Lacking(opened)
         lacking.behind(known)
         tasks = [lacking.aimed(t) for t in copying.told_again(lacking.gone, known, ())]
     return _Work(tasks, True, 0, 0, None)
@@ -281,7 +291,8 @@ def _read_all(
     identity = store.identity()
 
     def projections(share: int, emit: Callable[[Copied], None]) -> list[Projection]:
-        texts = [indexing.Texts(store.folder, identity)] if work.text else []
+        shards = work.shards or Shards(store.folder, identity)
+        texts = [indexing.Texts(shards, keep=bool(work.shards))] if work.text else []
         return [*texts, *(copying.projections(emit) if copying else ())]
 
     def commit(group: list[Batch]) -> None:

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Measure following: how soon an appended line is told, and what watching costs.
+
+    python benchmarks/live.py                      # all of it
+    python benchmarks/live.py --only latency --appends 500
+
+``latency``: lines are appended to random transcripts of many; the time until ``tail -f`` prints
+each, and until `deck.changes` gives it. ``idle``: processor time and memory of a daemon that
+watches ten thousand files in which nothing happens. ``growing``: a thousand files grow at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import decklog
+
+RECORDS = 20
+"""Lines of a transcript to begin with."""
+
+
+class Home:
+    """A HOME of so many Claude transcripts, in folders of a hundred."""
+
+    def __init__(self, folder: Path, files: int) -> None:
+        self.env = {
+            "HOME": str(folder / "home"), "DECKLOG_HOME": str(folder / "own"), "TZ": "UTC",
+            "PATH": os.environ["PATH"],
+        }  # fmt: skip
+        self.paths = []
+        self.count = 0
+        for i in range(files):
+            native = str(UUID(int=random.getrandbits(128), version=4))
+            path = folder / f"home/.claude/projects/-work-{i // 100}/{native}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"".join(self.line(native, f"begin {n}") for n in range(RECORDS)))
+            self.paths.append(path)
+
+    def line(self, native: str, text: str) -> bytes:
+        self.count += 1
+        now = time.time()
+        record = {
+            "type": "user",
+            "uuid": f"{native}-{self.count}",
+            "sessionId": native,
+            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(now)),
+            "cwd": "/work",
+            "version": "2.1.197",
+            "message": {"role": "user", "content": text},
+        }
+        return json.dumps(record).encode() + b"\n"
+
+    def append(self, path: Path, text: str) -> None:
+        data = self.line(path.stem, text)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.write(fd, data)
+        os.close(fd)
+
+
+@contextmanager
+def home(files: int) -> Iterator[Home]:
+    folder = Path(tempfile.mkdtemp(prefix="decklog-live-"))
+    try:
+        yield Home(folder, files)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def told(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    middle = statistics.median(ordered)
+    return (
+        f"median {middle * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, most {ordered[-1] * 1000:.1f} ms "
+        f"of {len(ordered)}"
+    )
+
+
+class Marks:
+    """When each marked line was written, and when it was told."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, float] = {}
+        self.told: dict[str, float] = {}
+
+    def hear(self, text: str) -> None:
+        self.told.setdefault(text, time.perf_counter())
+
+    def append(self, at: Home, appends: int) -> list[float]:
+        chosen = random.Random(1)
+        for i in range(appends):
+            time.sleep(chosen.uniform(0.02, 0.1))
+            text = f"mark {i}"
+            path = chosen.choice(at.paths)
+            at.append(path, text)
+            self.written[text] = time.perf_counter()
+        end = time.monotonic() + 60
+        while len(self.told) < appends and time.monotonic() < end:
+            time.sleep(0.01)
+        missing = appends - len(self.told)
+        if missing:
+            raise SystemExit(f"{missing} lines were never told")
+        return [max(0.0, self.told[t] - w) for t, w in self.written.items()]
+
+
+def latency(files: int, appends: int) -> None:
+    with home(files) as at:
+        marks = Marks()
+        words = [sys.executable, "-m", "decklog", "tail", "--all", "-f", "--json", "-n", "1"]
+        tail = subprocess.Popen(words, env=at.env, stdout=subprocess.PIPE)
+        assert tail.stdout is not None
+        tail.stdout.readline()
+        time.sleep(2)
+
+        def read(stream: Any) -> None:
+            for line in stream:
+                marks.hear(json.loads(line).get("content", ""))
+
+        threading.Thread(target=read, args=(tail.stdout,), daemon=True).start()
+        print(f"tail -f, {files:,} files: {told(marks.append(at, appends))}")
+        tail.terminate()
+        tail.wait()
+    with home(files) as at, decklog.open(env=at.env) as deck:
+        marks = Marks()
+        changes = deck.changes(types=["user_message"])
+
+        def follow() -> None:
+            for change in changes:
+                marks.hear(getattr(change, "event", None) and change.event.content)  # type: ignore[union-attr]
+
+        threading.Thread(target=follow, daemon=True).start()
+        print(f"changes(), {files:,} files: {told(marks.append(at, appends))}")
+
+
+def used(pid: int) -> tuple[float, int]:
+    """(processor seconds, resident bytes) of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident = next(x for x in status.splitlines() if x.startswith("VmRSS"))
+    return ticks / os.sysconf("SC_CLK_TCK"), int(resident.split()[1]) * 1024
+
+
+@contextmanager
+def daemon(at: Home) -> Iterator[int]:
+    words = [sys.executable, "-m", "decklog", "daemon"]
+    said = subprocess.run([*words, "start", "--json"], env=at.env, capture_output=True, check=True)
+    try:
+        yield int(json.loads(said.stdout)["pid"])
+    finally:
+        subprocess.run([*words, "stop"], env=at.env, capture_output=True, check=False)
+
+
+def idle(files: int, seconds: int) -> None:
+    with home(files) as at:
+        subprocess.run([sys.executable, "-m", "decklog", "sync", "-q"], env=at.env, check=True)
+        with daemon(at) as pid:
+            time.sleep(5)
+            before, _ = used(pid)
+            time.sleep(seconds)
+            after, resident = used(pid)
+    share = (after - before) / seconds
+    print(f"idle, {files:,} files: {share:.3%} of a core, {resident / 2**20:.0f} MiB resident")
+
+
+def growing(files: int, seconds: int) -> None:
+    with home(files) as at, decklog.open(env=at.env) as deck:
+        heard: set[str] = set()
+        changes = deck.changes(types=["user_message"])
+
+        def follow() -> None:
+            for change in changes:
+                heard.add(getattr(change, "event", None) and change.event.content)  # type: ignore[union-attr]
+
+        threading.Thread(target=follow, daemon=True).start()
+        child = os.fork()
+        if child == 0:
+            end = time.monotonic() + seconds
+            n = 0
+            while time.monotonic() < end:
+                began = time.monotonic()
+                for path in at.paths:
+                    at.append(path, f"grow {n}")
+                    n += 1
+                time.sleep(max(0.0, 1 - (time.monotonic() - began)))
+            Path(at.env["HOME"], "count").write_text(str(n))
+            os._exit(0)
+        before = time.process_time()
+        os.waitpid(child, 0)
+        share = (time.process_time() - before) / seconds
+        expected = int(Path(at.env["HOME"], "count").read_text())
+        stop = time.monotonic() + 120
+        late = time.monotonic()
+        while len(heard) < expected and time.monotonic() < stop:
+            time.sleep(0.05)
+        late = time.monotonic() - late
+    print(
+        f"growing, {files:,} files, {expected:,} lines in {seconds} s: {expected - len(heard)} "
+        f"lost, {share:.2f} cores, the last one {late:.1f} s late"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", default="", choices=("", "latency", "idle", "growing"))
+    parser.add_argument("--files", type=int, default=2_000)
+    parser.add_argument("--appends", type=int, default=300)
+    parser.add_argument("--idle-files", type=int, default=10_000)
+    parser.add_argument("--growing-files", type=int, default=1_000)
+    parser.add_argument("--seconds", type=int, default=60)
+    args = parser.parse_args()
+    if args.only in ("", "latency"):
+        latency(args.files, args.appends)
+    if args.only in ("", "idle"):
+        idle(args.idle_files, args.seconds)
+    if args.only in ("", "growing"):
+        growing(args.growing_files, min(args.seconds, 20))
+
+
+if __name__ == "__main__":
+    main()
