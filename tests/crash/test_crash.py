@@ -72,7 +72,7 @@ class Home:
 
         def sync_() -> None:
             with Synced(self.home, self.own, jobs=jobs) as deck:
-                _die_after(deck.store.db, statements)
+                die_after(deck.store.db, statements)
                 deck.deck.sync(rebuild=rebuild)
 
         return sync_
@@ -100,7 +100,7 @@ class Home:
             assert seen == new, different(seen, new)
 
 
-def _die_after(db: apsw.Connection, statements: int) -> None:
+def die_after(db: apsw.Connection, statements: int) -> None:
     left = statements
 
     def trace(*_: object) -> bool:
@@ -181,7 +181,7 @@ def _stopped(made: Home, where: str, statements: int) -> Callable[[], None]:
                 run = link.Linker.run
 
                 def stopped(self: link.Linker, dirty: list[str]) -> int:
-                    _die_after(self.db, statements)
+                    die_after(self.db, statements)
                     return run(self, dirty)
 
                 link.Linker.run = stopped  # type: ignore[method-assign]
@@ -190,7 +190,7 @@ def _stopped(made: Home, where: str, statements: int) -> Callable[[], None]:
                 prepare = SqliteStore._prepare
 
                 def prepared(self: SqliteStore) -> None:
-                    _die_after(self.db, statements)
+                    die_after(self.db, statements)
                     prepare(self)
 
                 SqliteStore._prepare = prepared  # type: ignore[method-assign]

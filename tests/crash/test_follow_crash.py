@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,10 @@ from decklog.agents import get
 from decklog.model import Happened, Lagged
 from forked import killed
 from homes import Synced
-from test_crash import Home
+from test_crash import Home, die_after
 
 LONG = bool(os.environ.get("DECKLOG_LONG") or os.environ.get("DECKLOG_FULL_SIZE"))
-KILLS = 1_500 if LONG else 150
+KILLS = 1_500 if LONG else 100
 """`just crash-long` for the larger number."""
 
 
@@ -44,22 +45,29 @@ class Follower:
         rows = [x.decode().split("\t") for x in whole]
         return [(int(a), b, int(c), int(d)) for a, b, c, d in rows]
 
-    def work(self, steps: int) -> Callable[[], None]:
+    def work(self, statements: int = 0) -> Callable[[], None]:
+        """Follow until nothing comes for a second; die when the thread that reads and writes has
+        executed so many statements (0: it does not)."""
         since = max((x[0] for x in self.lines()), default=0)
 
         def follow() -> None:
             kept = os.open(self.kept, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             with Synced(self.made.home, self.made.own, jobs=1) as deck:
+                open_store = deck.deck._open_store
+
+                def traced() -> Any:
+                    store = open_store()
+                    die_after(store.db, statements)
+                    return store
+
+                deck.deck._open_store = traced  # type: ignore[method-assign]
                 changes = deck.deck.changes(since)
-                for step in range(steps + 1):
-                    if step < steps:
-                        self.made.grow()
-                    while (change := changes.poll(0.01 if step < steps else 1.0)) is not None:
-                        assert not isinstance(change, Lagged)
-                        if isinstance(change, Happened):
-                            e = change.event
-                            row = f"{change.seq}\t{e.ref.source}\t{e.ref.offset}\t{e.seq}\n"
-                            os.write(kept, row.encode())
+                while (change := changes.poll(1.0)) is not None:
+                    assert not isinstance(change, Lagged)
+                    if isinstance(change, Happened):
+                        e = change.event
+                        row = f"{change.seq}\t{e.ref.source}\t{e.ref.offset}\t{e.seq}\n"
+                        os.write(kept, row.encode())
 
         return follow
 
@@ -74,13 +82,17 @@ def test_killed_while_following(tmp_path: Path) -> None:
     kills = 0
     while kills < KILLS:
         made.grow()
-        kills += killed(follower.work(0), random.uniform(0, 0.25))
+        if random.random() < 0.5:
+            dead = killed(follower.work(), random.uniform(0, 0.25))
+        else:
+            dead = killed(follower.work(int(10 ** random.uniform(0, 2.8))), 30)
+        kills += dead
         made.assert_lock_is_free()
-        if kills % 30 == 15:
+        if dead and kills % 30 == 15:
             made.assert_as_clean(f"clean{kills}")
     while made.left:
         made.grow()
-    assert not killed(follower.work(0), 60)
+    assert not killed(follower.work(), 60)
     made.assert_as_clean("clean")
     lines = follower.lines()
     assert [x[0] for x in lines] == sorted({x[0] for x in lines}), "told out of order, or twice"
