@@ -320,6 +320,29 @@ def test_a_fork_whose_parent_lost_the_entry(tmp_path: Path) -> None:
     assert "is not here" in findings[0].detail
 
 
+@pytest.mark.spec("CW1")
+def test_entries_of_the_same_name_in_parent_and_fork(tmp_path: Path) -> None:
+    """Another program wrote in both, on the same line; and an id stands in both."""
+    chats = shelf(tmp_path)
+    body = {"role": "user", "blocks": [{"type": "text", "text": "theirs"}]}
+    theirs = json.dumps({"type": "message", "message": body}).encode() + b"\n"
+    chat = chats.new()
+    with open(chat.path, "ab") as file:
+        file.write(theirs)
+    fork = chats.fork(chat.id)
+    with open(fork.path, "ab") as file:
+        file.write(theirs)
+    fork.append("user", "ours")
+    assert texts(chats.open(fork.id).read()) == ["theirs", "theirs", "ours"]
+    assert fork.examine()[1] == []
+
+    first = chat.append("user", "one")
+    child = chats.fork(chat.id)
+    child.extend([replace(first, blocks=(Text(text="of the same id"),))])
+    child.append("user", "two")
+    assert texts(chats.open(child.id).read()) == ["theirs", "one", "of the same id", "two"]
+
+
 def test_a_conversation_that_claims_to_be_its_own_ancestor(tmp_path: Path) -> None:
     chats = shelf(tmp_path)
     chat = chats.new()

@@ -103,10 +103,11 @@ class Worker:
 
     def __call__(self, *asked: Any) -> Any:
         self.pipe.send(asked)
+        assert self.pipe.poll(60), f"no answer to {asked}"
         return self.pipe.recv()
 
     def close(self) -> None:
-        self.pipe.send(None)
+        self.process.kill()
         self.process.join(10)
 
 

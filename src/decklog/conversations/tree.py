@@ -20,6 +20,8 @@ from decklog.model import Compaction, Finding, Message
 class Node(NamedTuple):
     entry: Message | Compaction
     parent: str | None
+    order: int
+    """Which entry of its conversation it is: parents come before their children."""
 
 
 class Tree:
@@ -57,6 +59,8 @@ class Tree:
             self._found(where, "gap", gap)
         self.foreign = record.place is None
         name = f"line-{number}" if file == 0 else f"line-{file}.{number}"
+        if self.id:  # a fork may begin at one of its parent's that was called so too
+            name = f"{name}:{self.id}"
         match record:
             case Meta():
                 self._headed(record, seq)
@@ -94,7 +98,7 @@ class Tree:
         known = known or (place is not None and entry.parent is None and before.leaf is None)
         parent = entry.parent if known else before.leaf
         entry = msgspec.structs.replace(entry, id=name, parent=parent)
-        self.nodes[name] = Node(entry, parent)
+        self.nodes[name] = Node(entry, parent, len(self.nodes))
         n = before.n + more if place is None else place.n
         self.place = Place(leaf=name, n=n, seq=max(seq, place.seq if place else 0))
 
@@ -102,9 +106,12 @@ class Tree:
         """Entries from a leaf back to the first of this conversation, newest first, and the entry
         of another conversation that they go on from (None: they are all there is)."""
         found: list[Message | Compaction] = []
+        order = len(self.nodes)
         while leaf is not None and (node := self.nodes.get(leaf)) is not None:
+            if node.order >= order:  # another entry of the same name, of an ancestor
+                break
             found.append(node.entry)
-            leaf = node.parent
+            leaf, order = node.parent, node.order
         return found, leaf
 
 
@@ -135,7 +142,7 @@ def lineage(
 
 def _climb(above: list[Tree], leaf: str, load: Callable[[str], Tree]) -> str:
     """Go up to the ancestor that has the entry; what is in the way of that, or nothing."""
-    while leaf not in above[-1].nodes:
+    while True:
         meta = above[-1].meta
         if meta is None or meta.fork is None:
             return f"entry {leaf} is in none of its ancestors"
@@ -146,7 +153,8 @@ def _climb(above: list[Tree], leaf: str, load: Callable[[str], Tree]) -> str:
             above.append(load(parent))
         except (NotFound, UsageError):
             return f"conversation {parent}, which it was forked from, is not here"
-    return ""
+        if leaf in above[-1].nodes:
+            return ""
 
 
 def _instead(above: list[Tree]) -> list[Message | Compaction]:
