@@ -58,6 +58,32 @@ def check_ours(stage: Stage, truth: Values) -> list[Check]:
     return [compare("decklog", truth, our_rows(said))]
 
 
+def recall(stage: Stage) -> list[str]:
+    """Of each planted word or phrase how many texts hold it, and at how many places it is found;
+    nothing in a home that has no truth. More places than texts are copies that forks made."""
+    path = stage.corpus / "truth.json"
+    if not path.exists():
+        return []
+    lines = []
+    for words, texts in json.loads(path.read_text())["planted"].items():
+        call = Call("decklog", ("search", "--count", "--json", f'"{words}"'))
+        found = stage.ask(call)["count"]
+        verdict = "all found" if found >= texts else f"MISSING {texts - found}"
+        lines.append(f'"{words}": {texts} texts hold it, {found} places found: {verdict}')
+    return lines
+
+
+def sizes(stage: Stage) -> str:
+    """What the tools have written for it: their data folders, our archive left out."""
+    written = {}
+    for tool in ("decklog", "agentsview"):
+        files = [p for p in stage.state(tool).rglob("*") if p.is_file()]
+        written[tool] = sum(p.stat().st_size for p in files if "archive" not in p.parts)
+    ours, theirs = written["decklog"], written["agentsview"]
+    ratio = f", {ours / theirs:.2f}x" if theirs else ""
+    return f"on disk: decklog {ours / 1e6:,.0f} MB, agentsview {theirs / 1e6:,.0f} MB{ratio}"
+
+
 def check_rivals(stage: Stage, truth: Values) -> list[Check]:
     """Of those that can be had; agentsview answers from the index it has by now."""
     checks = []

@@ -67,9 +67,9 @@ class Stage:
         self.size = sum(p.stat().st_size for p in self.files)
         self.growing = self._own_copy()
         for tool in STATE:
-            self._state(tool).mkdir()
+            self.state(tool).mkdir()
 
-    def _state(self, tool: str) -> Path:
+    def state(self, tool: str) -> Path:
         return self.folder / tool
 
     def _own_copy(self) -> Path | None:
@@ -125,7 +125,7 @@ class Stage:
             "NO_COLOR": "1",
         }
         if tool in STATE:
-            env[STATE[tool]] = str(self._state(tool))
+            env[STATE[tool]] = str(self.state(tool))
         for rival in RIVALS:
             if rival.name == tool:
                 env |= rival.env
@@ -133,7 +133,7 @@ class Stage:
 
     def run(self, call: Call, *, watch: bool = False) -> Run:
         if call.fresh:
-            state = self._state(call.tool)
+            state = self.state(call.tool)
             shutil.rmtree(state)
             state.mkdir()
         env = self.env(call.tool)

@@ -9,7 +9,6 @@ newer can come.
 from __future__ import annotations
 
 import contextlib
-import json
 import marshal
 import os
 import signal
@@ -18,10 +17,12 @@ from collections.abc import Generator, Iterator
 from heapq import nsmallest
 from typing import Any
 
+import apsw
+
 from decklog import sources
 from decklog.errors import DecklogError, SourceError
 from decklog.patterns import Pattern
-from decklog.searching import Readback, strings
+from decklog.searching import NO_JSON, Readback, strings
 from decklog.store.events import KIND_NAMES, NOWHEN, unpack
 from decklog.store.queries import session_conditions
 from decklog.store.text.finding import Found
@@ -141,8 +142,9 @@ def _work(found: list[Source], pattern: Pattern, width: int, reading: int, writi
         os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
         signal.signal(signal.SIGALRM, _ring)
         with open(writing, "wb") as pipe:
+            worker = Worker(pattern, width)
             for source in found:
-                worker = Worker(pattern, width)
+                worker.matches, worker.slow = [], 0
                 with contextlib.suppress(OSError, DecklogError, sources.Bomb):
                     worker.scan(source)
                 marshal.dump((worker.matches, worker.slow), pipe)
@@ -159,9 +161,10 @@ def _ring(*_: object) -> None:
 
 
 class Worker:
-    """Scans one source."""
+    """Scans sources, one after the other."""
 
     def __init__(self, pattern: Pattern, width: int) -> None:
+        self.db = apsw.Connection(":memory:")
         self.pattern, self.width = pattern, width
         self.matches: list[Match] = []
         self.slow = 0
@@ -170,11 +173,9 @@ class Worker:
         _, _, uri, kind, agent = source
         if kind == "jsonl" and not uri.endswith(".zst"):
             for offset, record in _records(uri, self.pattern):
-                try:
-                    value = json.loads(record)
-                except (ValueError, RecursionError):
-                    continue
-                self._try(offset, -1, list(strings(value)))
+                with contextlib.suppress(*NO_JSON):
+                    texts = list(strings(self.db, record.decode("utf-8", "replace")))
+                    self._try(offset, -1, texts)
             return
         from decklog import transcripts
         from decklog.store.text.documents import Documents

@@ -9,8 +9,9 @@ agent's reader; only then anything heavy is imported.
 from __future__ import annotations
 
 import binascii
-import json
 import os
+
+import apsw
 
 from decklog import grammar
 from decklog.errors import UsageError
@@ -31,6 +32,7 @@ SNIPPET = 200
 """Characters of a snippet."""
 ENCODED = 4_096
 """Longer texts without any white space are images and the like."""
+NO_JSON = (apsw.SQLError, UnicodeDecodeError)
 TITLE = "title"
 CHANGED = "the source does not say this any more"
 GONE = "the source is gone from disk"
@@ -85,8 +87,9 @@ class Search:
 
 
 def _page_after(last: Found, skip: int, best: bool) -> str:
-    place = ["best", skip] if best else ["newest", *last.key]
-    text = binascii.b2a_base64(json.dumps(place).encode(), newline=False).decode()
+    at, session, seq = last.key
+    place = f"best {skip}" if best else f"newest {at} {seq} {session}"
+    text = binascii.b2a_base64(place.encode(), newline=False).decode()
     return text.rstrip("=").replace("+", "-").replace("/", "_")
 
 
@@ -95,12 +98,10 @@ def _page_of(after: str | None, best: bool) -> tuple[int, tuple[int, str, int] |
         return 0, None
     try:
         text = after.replace("-", "+").replace("_", "/") + "=" * (-len(after) % 4)
-        kind, *place = json.loads(binascii.a2b_base64(text))
-        if kind == ("best" if best else "newest"):
-            if best:
-                return int(place[0]), None
-            return 0, (int(place[0]), str(place[1]), int(place[2]))
-    except (ValueError, TypeError, IndexError):
+        order, *place = binascii.a2b_base64(text).decode().split(" ", 3)
+        if order == ("best" if best else "newest"):
+            return (int(place[0]), None) if best else (0, (int(place[0]), place[2], int(place[1])))
+    except (ValueError, IndexError):
         pass
     raise UsageError("no page begins there", hint="use the `next` of the page before, same order")
 
@@ -219,8 +220,8 @@ class Readback:
             data = _record(uri, place[1], place[2])
         if data is not None:
             try:
-                return list(strings(json.loads(data))), ""
-            except (ValueError, RecursionError):
+                return list(strings(self.db, data.decode("utf-8", "replace"))), ""
+            except NO_JSON:
                 pass
         return self._by_reader(found, place, uri, kind)
 
@@ -272,26 +273,36 @@ def _record(uri: str, offset: int, length: int) -> bytes | None:
     return body if len(body) == length and after in (b"", b"\n") else None
 
 
-def strings(value: Any) -> Iterator[str]:
-    """All texts in a JSON value, in order; those that are JSON themselves as the texts in them."""
-    todo = [value]
-    while todo:
-        v = todo.pop()
-        if isinstance(v, str):
-            if v[:1] in ("{", "[") and v[-1:] in ("}", "]"):
-                try:
-                    todo.append(json.loads(v))
-                    continue
-                except (ValueError, RecursionError):
-                    pass
-            if v and (len(v) <= ENCODED or len(v[:ENCODED].split(None, 1)) > 1):
-                yield v
-        elif isinstance(v, dict):
-            todo += reversed(v.values())
-        elif isinstance(v, list):
-            todo += reversed(v)
-        elif v is not None and not isinstance(v, bool):
+def strings(db: Any, record: str) -> Iterator[str]:
+    """All texts and numbers in a JSON text, in order; a text that is JSON itself as what is in it.
+
+    SQLite takes it apart: a search need not load a JSON library. Raises one of NO_JSON for what is
+    none, and for texts with half a character.
+    """
+    sql = "select atom from json_tree(?) where type in ('text', 'integer', 'real')"
+    for (v,) in db.execute(sql, (record,)):
+        if not isinstance(v, str):
             yield str(v)
+        elif v[:1] in ("{", "[") and v[-1:] in ("}", "]"):
+            try:
+                yield from list(strings(db, v))
+            except NO_JSON:
+                yield v
+        elif v and (len(v) <= ENCODED or len(v[:ENCODED].split(None, 1)) > 1):
+            yield v
+
+
+def hit_json(db: Any, hit: dict[str, Any]) -> str:
+    """A hit as one JSON object, written by SQLite."""
+    values = [_valid(v) if isinstance(v, str) else v for k, v in hit.items() if k != "marks"]
+    fields = ", ".join(f"'{name}', ?" for name in hit if name != "marks")
+    marks = "[" + ",".join(f"[{a},{b}]" for a, b in hit["marks"]) + "]"
+    sql = f"select json_object({fields}, 'marks', json(?))"
+    return str(db.execute(sql, (*values, marks)).fetchone()[0])
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 # --- how far the index is ---------------------------------------------------------------------

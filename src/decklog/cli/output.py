@@ -224,6 +224,11 @@ def json_texts(objects: Iterable[str]) -> None:
     _json("[" + ",\n".join(objects) + "]")
 
 
+def json_text(text: str) -> None:
+    """Print what is JSON text already."""
+    _json(text)
+
+
 def json_object(row: Any) -> None:
     import json
 

@@ -60,10 +60,12 @@ def _count(deck: Decklog, count: int, values: dict[str, Any]) -> None:
 def _page(deck: Decklog, page: dict[str, Any], values: dict[str, Any]) -> None:
     around = values["context"] or 0
     if values["json"]:
-        for hit in page["hits"]:
-            if around:
+        if around:
+            for hit in page["hits"]:
                 hit["context"] = _events(deck, hit, around)
-        output.struct_object(page)
+            output.struct_object(page)
+        else:
+            _json(deck, page)
         return
     if not page["hits"]:
         output.write("Nothing found.")
@@ -73,6 +75,21 @@ def _page(deck: Decklog, page: dict[str, Any], values: dict[str, Any]) -> None:
         output.note(f"(more: --after {page['next']})")
     if "covered" in page:
         _remark(page["covered"])
+
+
+def _json(deck: Decklog, page: dict[str, Any]) -> None:
+    """The page as one JSON object, without loading a JSON library."""
+    hits = ",\n".join(deck.hit_json(h) for h in page["hits"])
+    more = [f'"next":"{page["next"]}"' if page["next"] else '"next":null']
+    if "covered" in page:
+        c = page["covered"]
+        complete = "true" if c["complete"] else "false"
+        more.append(
+            f'"covered":{{"complete":{complete},"percent":{c["percent"]},"behind":{c["behind"]}}}'
+        )
+    else:
+        more.append(f'"slow":{page["slow"]}')
+    output.json_text(f'{{"hits":[{hits}],{",".join(more)}}}')
 
 
 def _remark(covered: dict[str, Any]) -> None:

@@ -74,6 +74,12 @@ class Search:
             "hits": found.hits, "next": found.next_page, "covered": searching.covered(self.store),
         }  # fmt: skip
 
+    def hit_json(self, hit: dict[str, Any]) -> str:
+        """A hit of `search_rows` as one JSON object."""
+        from decklog import searching
+
+        return searching.hit_json(self.store.db, hit)
+
     def scan_rows(self, pattern: str, *, limit: int = 20, **where: Any) -> dict[str, Any]:
         """The newest places at which a regular expression matches, as plain rows: `search` over
         the bytes of the sources themselves, without the index.
