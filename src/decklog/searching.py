@@ -18,6 +18,7 @@ from decklog.errors import UsageError
 from decklog.store.events import KIND_NAMES, NOWHEN, Places
 from decklog.store.text import TOKENIZER
 from decklog.store.text.finding import Finder
+from decklog.store.text.marks import plain
 from decklog.store.text.matching import Matcher, expression, snippet
 
 TYPE_CHECKING = False
@@ -289,7 +290,7 @@ def strings(db: Any, record: str) -> Iterator[str]:
             except NO_JSON:
                 yield v
         elif v and (len(v) <= ENCODED or len(v[:ENCODED].split(None, 1)) > 1):
-            yield v
+            yield plain(v)
 
 
 def hit_json(db: Any, hit: dict[str, Any]) -> str:

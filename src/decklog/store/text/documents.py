@@ -33,7 +33,7 @@ from decklog.model import (
     UserEvent,
     UserMessage,
 )
-from decklog.store.text.marks import role, spaced, tool
+from decklog.store.text.marks import plain, role, spaced, tool
 
 MAX_TEXT = 4 << 20
 """Characters of one text that are indexed; what is longer is counted as shortened."""
@@ -108,7 +108,7 @@ class Documents:
     ) -> None:
         if not text and not paths:
             return
-        text = text or ""
+        text = plain(text or "")
         if len(text) > 1_024:
             text = self._bounded(text)
         if not text.isascii():

@@ -27,6 +27,19 @@ def tool(name: str) -> str:
     return MARKS[1] + "".join(c if c.isalnum() else _GLUE for c in name.lower())
 
 
+def plain(text: str) -> str:
+    """The text without the escape sequences of terminals, which stick to words: ``\\x1b[31merror``
+    says error."""
+    if "\x1b" not in text:
+        return text
+    import re
+
+    return re.sub(_ESCAPES, "", text)
+
+
+_ESCAPES = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"
+
+
 def spaced(text: str) -> str:
     """The text as it is indexed: scripts that write no spaces get one around each character, so
     that any run of them is found as a phrase, and marks are taken out."""
