@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_what_is_not_wrong_does_not_fail(home: Path, env: dict[str, str]) -> Non
     assert ran.code == 0
     assert "unknown  1" in ran.text
     assert "rewritten  1" in ran.text
-    assert "gone from disk" in ran.text
+    assert "1 source gone from disk; all of them are in the archive" in ran.text
     assert "decklog ls --all --agent claude --json" in ran.text
     assert "no price for no-such-model of anthropic (claude): 1 response" in ran.text
 
@@ -163,3 +164,37 @@ def test_a_path_in_a_command_is_quoted(home: Path, env: dict[str, str]) -> None:
     (folder / "a b.bin").write_bytes(b"?")
     text = decklog(env, "doctor").text
     assert f"head -c 300 {shlex.quote(str(folder / 'a b.bin'))}" in text
+
+
+@pytest.mark.spec("R27")
+def test_what_agents_delete_and_when_is_told(home: Path, env: dict[str, str]) -> None:
+    talk = Claude("old")
+    talk.prompt("one")
+    path = talk.write(home)
+    now = time.time()
+    os.utime(path, (now - 28 * 86_400, now - 28 * 86_400))
+    new = Claude("new")
+    new.prompt("one")
+    new.write(home)
+    ran = decklog(env, "doctor", "--json").json
+    (found,) = ran["retention"]
+    assert (found["days"], found["origin"], found["sources"], found["archived"]) == (
+        30, "default", 2, 2,
+    )  # fmt: skip
+    (risk,) = found["at_risk"]
+    assert (risk["session"], risk["archived"]) == ("claude:old", True)
+    assert abs(risk["deleted_at"] / 1000 - now - 2 * 86_400) < 60
+    text = decklog(env, "doctor").text
+    assert "here: 30 days after their last change (cleanupPeriodDays, by default)" in text
+    assert "1 transcript may be deleted within a week" in text
+    assert "all are archived" in text
+    (home / ".claude/settings.json").write_text('{"cleanupPeriodDays": 99999}')
+    text = decklog(env, "doctor").text
+    assert f"here: 99,999 days after their last change (cleanupPeriodDays, by {home}" in text
+    assert "may be deleted" not in text
+    (home / ".claude/settings.json").write_text("no JSON")
+    off = {**env, "DECKLOG_ARCHIVE": "no", "DECKLOG_HOME": f"{env['DECKLOG_HOME']}2"}
+    text = decklog(off, "doctor").text
+    assert "not archived:\n" in text
+    assert "claude:old" in text
+    assert "switched off" in text

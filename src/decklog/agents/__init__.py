@@ -58,6 +58,17 @@ class Root(NamedTuple):
     """Folder names that are never entered, at any depth."""
 
 
+class CleanUp(NamedTuple):
+    """When an agent deletes transcripts by their age."""
+
+    days: float
+    """Days since their last change."""
+    origin: str
+    """The settings file that says so; ``default`` when none does."""
+    key: str
+    """The setting."""
+
+
 class Queries(NamedTuple):
     """How a SQLite agent's sessions are read. Statements run on a read-only connection."""
 
@@ -226,6 +237,15 @@ class Agent:
 
     clean_up: str = ""
     """What the agent itself deletes and when, in a sentence."""
+
+    def clean_up_files(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Settings files that decide when it deletes transcripts, the one that binds most first."""
+        return ()
+
+    def clean_up_after(self, settings: Mapping[str, bytes]) -> CleanUp | None:
+        """When it deletes transcripts; None when it deletes none by their age. ``settings`` holds
+        the files of `clean_up_files` that exist, by path in the same order."""
+        return None
 
     # -- the running agent -----------------------------------------------------------------------
 

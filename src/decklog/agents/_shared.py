@@ -77,6 +77,20 @@ def clean(text: str, limit: int = PROMPT_LENGTH) -> str:
     return line[:limit]
 
 
+# --- settings ---------------------------------------------------------------------------------
+
+
+def setting(data: bytes, key: str) -> object:
+    """A value in a JSON settings file, by its dotted key; None when it is not there."""
+    try:
+        value: object = json.loads(data.decode("utf-8-sig", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return None
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 # --- tools ------------------------------------------------------------------------------------
 
 _TOOL_KINDS: dict[str, ToolKind] = {

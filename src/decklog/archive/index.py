@@ -160,6 +160,15 @@ class Index:
         )
         return list(rows)
 
+    def superseded(self) -> int:
+        """Packed bytes that only superseded copies hold."""
+        return int(
+            self.db.execute(
+                """select coalesce(sum(packed), 0) from (select packed from block b join copy c
+                on c.id = b.copy group by b.pack, b.at having min(c.superseded) = 1)"""
+            ).get
+        )
+
     def last(self) -> int:
         """The largest id of a copy."""
         return int(self.db.execute("select coalesce(max(id), 0) from copy").get)

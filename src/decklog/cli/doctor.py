@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 
 from decklog.cli import deck as decks
 from decklog.cli import figures, output
@@ -31,6 +32,7 @@ REASONS = {
     "misfiled": "records that name another session than their file",
     "bad_field": "fields of an unforeseen kind; the rest of the record was read",
     "rewritten": "files that shrank or were replaced; what was read before is kept",
+    "carried": "neither on disk nor archived any more; the rows read before are kept",
     "unknown": "kinds of records that this decklog does not know",
 }
 """What each reason of a finding means, gravest first."""
@@ -43,6 +45,7 @@ def doctor(*, sample: bool, **values: Any) -> int:
         health = deck.health()
         agents = deck.agents()
         unpriced = [r for r in deck.usage_rows("models") if r["unpriced_responses"]]
+        kept = {r["agent"]: r for r in deck.retention(time.time_ns() // 1_000_000)}
         wrong = sum(r["count"] for r in findings if r["reason"] in WRONG)
         wrong += sum(1 for r in agents if r["broken"])
         if values["json"]:
@@ -54,13 +57,16 @@ def doctor(*, sample: bool, **values: Any) -> int:
                     "health": health,
                     "unpriced": unpriced,
                     "clean_up": {r["agent"]: r["clean_up"] for r in agents},
+                    "retention": list(kept.values()),
+                    "archive": deck.archive.size(),
                     "broken": {r["agent"]: r["broken"] for r in agents if r["broken"]},
                 }
             )
             return int(wrong > 0)
         _findings(findings, whole=bool(values["all"]))
         _broken(agents)
-        _sources(deck, agents)
+        _sources(deck, agents, kept)
+        _archive(deck)
         _store(health)
         _prices(health, unpriced)
         output.write("")
@@ -145,7 +151,7 @@ def _broken(agents: list[dict[str, Any]]) -> None:
             output.write("")
 
 
-def _sources(deck: Decklog, agents: list[dict[str, Any]]) -> None:
+def _sources(deck: Decklog, agents: list[dict[str, Any]], kept: dict[str, dict[str, Any]]) -> None:
     deletes = {r["agent"]: r["clean_up"] for r in agents}
     for r in deck.overview():
         _head(
@@ -155,14 +161,68 @@ def _sources(deck: Decklog, agents: list[dict[str, Any]]) -> None:
         if r["pending_bytes"]:
             pending = figures.count(r["pending_bytes"], "byte")
             _say(f"{pending} wait for the end of their line; they are read once it is there")
-        if r["gone"]:
-            _say(
-                f"{figures.count(r['gone'], 'source')} gone from disk; their numbers are kept, "
-                "their texts are not",
-                f"decklog ls --all --agent {r['agent']} --json",
-            )
+        found = kept.get(r["agent"])
+        if found and found["gone"]:
+            _gone(r["agent"], found)
         if deletes.get(r["agent"]):
             _say(f"clean-up: {deletes[r['agent']]}")
+        if found and found["days"] is not None:
+            _risk(deck, found)
+
+
+def _gone(agent: str, found: dict[str, Any]) -> None:
+    lost = found["gone"] - found["gone_archived"]
+    gone = f"{figures.count(found['gone'], 'source')} gone from disk; "
+    if not lost:
+        text = "all of them are in the archive"
+    elif not found["gone_archived"]:
+        text = "their numbers are kept, their texts are not"
+    else:
+        text = f"{lost:,} of them are not in the archive, and have only their numbers left"
+    _say(gone + text, f"decklog ls --all --agent {agent} --json")
+
+
+def _risk(deck: Decklog, found: dict[str, Any]) -> None:
+    where = "by default" if found["origin"] == "default" else f"by {found['origin']}"
+    days = figures.count(round(found["days"]), "day")
+    _say(output.one_line(f"here: {days} after their last change ({found['setting']}, {where})"))
+    risk = found["at_risk"]
+    if not risk:
+        return
+    first = deck.zone.text(risk[0]["deleted_at"])
+    missing = [r for r in risk if not r["archived"]]
+    n = figures.count(len(risk), "transcript")
+    if not missing:
+        _say(f"{n} may be deleted within a week, the first from {first} on; all are archived")
+        return
+    text = f"{n} may be deleted within a week, the first from {first} on; not archived:"
+    _say(text)
+    for r in missing[:SHOWN]:
+        _say(output.one_line(f"  {deck.zone.text(r['deleted_at'])}  {r['session']}"))
+    if len(missing) > SHOWN:
+        _say(f"  … {len(missing) - SHOWN:,} more (decklog doctor --json)")
+    output.emit(f"    try: {output.cyan('decklog sync')}")
+
+
+def _archive(deck: Decklog) -> None:
+    output.write("")
+    _head("Archive")
+    size = deck.archive.size()
+    if not deck.config.archive:
+        _say("switched off: what an agent deletes is lost but for its numbers",
+             "decklog config")  # fmt: skip
+    if size["agents"]:
+        _say(
+            f"{figures.size(size['bytes'])} of transcripts in {figures.size(size['disk'])} on disk"
+        )
+        old = deck.archive.superseded()
+        if old > 1 << 20:
+            _say(f"{figures.size(old)} are versions that later ones say all of",
+                 "decklog archive prune --superseded")  # fmt: skip
+    elif deck.config.archive:
+        _say("nothing is archived yet")
+    if size["pending"] > 0:
+        _say(f"{figures.size(size['pending'])} have yet to be copied", "decklog sync")
 
 
 def _store(health: dict[str, Any]) -> None:

@@ -138,6 +138,10 @@ class Archived:
             "pending": self.pending(),
         }
 
+    def superseded(self) -> int:
+        """Packed bytes of superseded versions, about."""
+        return self.files.index.superseded() if self.exists() else 0
+
     def pending(self) -> int:
         """Bytes that were read and are not copied yet; -1 where the archive is switched off or
         nothing has looked."""

@@ -120,6 +120,19 @@ class Health:
             {**nothing, "agent": name, "broken": reason} for name, reason in agents.broken.items()
         ]
 
+    def retention(self, now: int) -> list[dict[str, Any]]:
+        """By agent that has sessions here: what deletes its transcripts and when.
+
+        ``days`` since the last change (None: nothing is deleted by age), the ``setting`` and its
+        ``origin`` (the file, or ``default``); ``at_risk``: transcripts that are deleted within a
+        week of ``now`` (milliseconds UTC), each with ``deleted_at`` and whether it is
+        ``archived``; how many ``sources`` are on disk and how many of these are ``archived``; how
+        many are ``gone``, and how many of these the archive has.
+        """
+        from decklog.hub.risk import retention
+
+        return retention(self, now)  # type: ignore[arg-type]
+
     def dump(self, text: bool = False) -> Iterator[str]:
         """The canonical text of the store, one row a line; with ``text`` of the text index too."""
         lines: Iterator[str] = self.store.dump(text)

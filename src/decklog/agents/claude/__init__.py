@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from decklog.agents import Agent, Claim, Hook, Invocation, Own, Reader, Root, Sign
+from decklog.agents import Agent, Claim, CleanUp, Hook, Invocation, Own, Reader, Root, Sign
+from decklog.agents._shared import setting
 from decklog.agents.claude.terminal import LAUNCH, SCREEN
 from decklog.model import Conversation, Cursor, Transcript
 from decklog.model.turns import AnyBlock
@@ -33,6 +34,17 @@ class Claude(Agent):
         bases = given or [f"{home}/.claude", f"{config}/claude"]
         skip = ("tool-results", "memory", "session-memory")
         return tuple(Root(f"{b.rstrip('/')}/projects", skip=skip) for b in dict.fromkeys(bases))
+
+    def clean_up_files(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        bases = (r.path.removesuffix("/projects") for r in self.roots(env))
+        return ("/etc/claude-code/managed-settings.json", *(f"{b}/settings.json" for b in bases))
+
+    def clean_up_after(self, settings: Mapping[str, bytes]) -> CleanUp:
+        for path, data in settings.items():
+            days = setting(data, "cleanupPeriodDays")
+            if isinstance(days, (int, float)) and not isinstance(days, bool) and days >= 0:
+                return CleanUp(days, path, "cleanupPeriodDays")
+        return CleanUp(30, "default", "cleanupPeriodDays")
 
     def claim(self, relative: str) -> Claim | None:
         name = relative.rpartition("/")[2]

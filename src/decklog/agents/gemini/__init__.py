@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from decklog.agents import Agent, Claim, Hook, Invocation, Reader, Root, Sign
+from decklog.agents import Agent, Claim, CleanUp, Hook, Invocation, Reader, Root, Sign
+from decklog.agents._shared import setting
 from decklog.agents.gemini.terminal import LAUNCH, SCREEN
 from decklog.model import Cursor
+
+_DAYS = {"h": 1 / 24, "d": 1, "w": 7, "m": 30}
+"""Days of the units in which an age is set."""
 
 
 class Gemini(Agent):
@@ -29,6 +33,20 @@ class Gemini(Agent):
             Root(f"{base}/tmp", skip=("tool-outputs",)),
             Root(base, only=("projects.json", "history"), skip=(".git",)),
         )
+
+    def clean_up_files(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        home = env.get("GEMINI_CLI_HOME") or env["HOME"]
+        return ("/etc/gemini-cli/settings.json", f"{home.rstrip('/')}/.gemini/settings.json")
+
+    def clean_up_after(self, settings: Mapping[str, bytes]) -> CleanUp | None:
+        key = "general.sessionRetention.maxAge"
+        for path, data in settings.items():
+            if setting(data, "general.sessionRetention.enabled") is False:
+                return None
+            age = setting(data, key)
+            if isinstance(age, str) and age[:-1].isdecimal() and age[-1:] in _DAYS:
+                return CleanUp(int(age[:-1]) * _DAYS[age[-1]], path, key)
+        return CleanUp(30, "default", key)
 
     def claim(self, relative: str) -> Claim | None:
         _, below, rest = f"/{relative}".partition("/chats/")
