@@ -349,7 +349,7 @@ class Supervisor:
             who = [Identity(processes.table().boot, row.pane.pid, ticks)]
         launch = agents.get(agent).launch if agent else None
         ended = end(self.server(row.pane.socket), row.pane, who, launch, grace=grace)
-        if row.supervised is not None:
+        if row.supervised is not None and row.supervised.standing == "live":
             why = ", ".join(ended.steps)
             one = structs.replace(row.supervised, standing="killed", ended_at=self.clock(), why=why)
             self._write("killed", one)

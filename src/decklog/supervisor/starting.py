@@ -172,6 +172,8 @@ class Starting:
     def _refuse_if_open(self, session: str) -> None:
         sight = self.supervisor.sight
         for one in sight.occupants(sight.processes(), (), {}):
+            if one.process.role == "service":
+                continue  # a daemon serves whoever opens the session
             also = one.match.also if one.match else ()
             candidates = [c.session for c in one.match.candidates] if one.match else []
             if session in (one.session, *also, *candidates):
