@@ -58,7 +58,7 @@ class Chaos:
         """(pane, text, outcome)"""
         self.known: dict[str, Supervised] = {}
         """Everything that was ever registered."""
-        self.ended: dict[str, str] = {}
+        self.ended: dict[str, set[str]] = {}
         """What we did to them ourselves, or had done to them."""
         self.stopped = 0
         self.count = 0
@@ -145,23 +145,25 @@ class Chaos:
 
     def kill_pane(self) -> None:
         if one := self.one():
-            self.ended.setdefault(one.id, "lost")
+            self.ended.setdefault(one.id, set()).add("lost")
             self.shell(one.socket, "kill-pane", "-t", one.pane)
 
     def respawn(self) -> None:
         if one := self.one():
-            self.ended.setdefault(one.id, "exited")
+            self.ended.setdefault(one.id, set()).add("exited")
             self.shell(one.socket, "respawn-pane", "-k", "-t", one.pane, "--", "env", "claude")
 
     def kill_agent(self) -> None:
         if one := self.one():
-            self.ended.setdefault(one.id, "exited" if one.socket.endswith("decklog") else "lost")
+            self.ended.setdefault(one.id, set()).add(
+                "exited" if one.socket.endswith("decklog") else "lost"
+            )
             with suppress(NotFound):
                 processes.send_signal(_identity(one), signal.SIGKILL)
 
     def end(self) -> None:
         if one := self.one():
-            self.ended.setdefault(one.id, "killed")
+            self.ended.setdefault(one.id, set()).add("killed")
             assert self.boss.end(one.id, grace=0.5).gone
 
     def kill_server(self) -> None:
@@ -170,7 +172,7 @@ class Chaos:
             return
         for p in self.live():
             if p.server_pid == one.server_pid:
-                self.ended.setdefault(p.id, "lost")
+                self.ended.setdefault(p.id, set()).add("lost")
         os.kill(one.server_pid, signal.SIGKILL)
         until(lambda: tmux.socket_state(one.socket)[0] == "none")
 
@@ -220,7 +222,7 @@ class Chaos:
             else:
                 assert one.why  # every end is explained
                 assert name in self.ended, one
-                assert one.standing in (self.ended[name], "lost"), one
+                assert one.standing in self.ended[name] | {"lost"}, one
                 pane = there.get(name)
                 assert pane is None or pane.dead or pane.pid != one.pid
 

@@ -262,8 +262,11 @@ def test_restore(crew: Crew) -> None:
     assert [p.pane.id for p in boss.plan()] == [two.id]
     assert boss.send("one", "And go on").outcome == "submitted"
     assert [e["native"] for e in crew.entries()] == [native, native]
+    boss.end("one")
+    (again,) = boss.plan(["one"])  # named, it may have been ended by us
+    assert (again.pane.id, again.argv) == (new.id, ("claude", "--resume", native))
     with pytest.raises(NotFound):
-        boss.plan(["one"])
+        boss.plan([one.id])
 
 
 @pytest.mark.spec("R84")

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ class Sandbox:
         self.model.close()
         for signum in (signal.SIGTERM, signal.SIGKILL):
             for pid in _others():
-                os.kill(pid, signum)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signum)
             end = time.monotonic() + 2
             while _others() and time.monotonic() < end:
                 time.sleep(0.02)

@@ -12,7 +12,9 @@ import pytest
 from sandbox import until
 
 import decklog
+from decklog import processes
 from decklog.hub.panes import Panes, Request, Row
+from decklog.model.fleet import Identity
 
 SLOW = "I think about it, slowly, in several pieces, and then I say what I found."
 WITHIN = 2.0
@@ -63,6 +65,14 @@ class Watched:
         (row,) = (r for r in self.panes.rows() if r.id == self.one.id)
         return row
 
+    def shows(self, words: str, ref: str = "it") -> None:
+        """Its screen comes to show these words."""
+        try:
+            until(lambda: words in self.panes.show(ref).screen, "")
+        except TimeoutError:
+            screen = self.panes.show(ref).screen
+            raise AssertionError(f"{self.agent} never showed {words!r}:\n{screen}") from None
+
     def is_(self, *states: str, within: float = WITHIN) -> Row:
         """It is told to be so within that time."""
         begun = time.monotonic()
@@ -98,12 +108,12 @@ def test_every_state_is_told(agent: str, sandbox: Callable[..., Any]) -> None:
     bound = session.session
     assert bound.startswith(f"{agent}:")
     box.model.open("g1")
-    until(lambda: "what I found" in panes.show("it").screen, "the answer never came")
+    watched.shows("what I found")
     assert watched.is_("idle").occupant.session == bound  # type: ignore[union-attr]
     told = panes.send("it", "Run the command.")
     assert told.outcome == "submitted", told
     words = r"Do you want to proceed" if agent == "claude" else "Would you like to run"
-    until(lambda: words in panes.show("it").screen, "it never asked")
+    watched.shows(words)
     row = watched.is_("waiting_approval")
     assert row.occupant is not None
     assert row.occupant.session == bound
@@ -114,14 +124,14 @@ def test_every_state_is_told(agent: str, sandbox: Callable[..., Any]) -> None:
     server.act(row.pane, ["send-keys", "-t", row.pane.id, "Enter"])  # a person says yes
     until((box.cwd / "made").exists, "the command never ran")
     watched.is_("busy")
-    until(lambda: "command is finished" in panes.show("it").screen, "the turn never ended")
+    watched.shows("command is finished")
     watched.is_("idle")
     told = panes.send("it", "Think again.")
     assert told.outcome == "submitted", told
     box.model.reached("g2")
     watched.is_("busy")
     panes.interrupt("it")
-    until(lambda: "nterrupted" in panes.show("it").screen, "it was not interrupted")
+    watched.shows("nterrupted")
     watched.is_("idle")
     box.model.open("g2")
     told = panes.send("it", "Hit the limit.")
@@ -148,7 +158,7 @@ def test_exited(agent: str, sandbox: Callable[..., Any]) -> None:
     box = sandbox(agent, {"turns": [{"text": "Hello."}]})
     watched = Watched(box, agent)
     assert watched.panes.send("it", "Say hello.", ready=30).outcome == "submitted"
-    until(lambda: "Hello." in watched.panes.show("it").screen, "no answer came")
+    watched.shows("Hello.")
     watched.panes.send("it", "/exit" if agent == "claude" else "/quit")
     until(lambda: watched.panes.find("it").pane.dead, "it never ended")  # type: ignore[union-attr]
     row = watched.is_("exited")
@@ -176,12 +186,12 @@ def test_texts_arrive_as_they_are(agent: str, sandbox: Callable[..., Any]) -> No
         told = panes.send("it", texts[0], ready=20)
     outcomes = [told.outcome]
     for number, text in enumerate(texts[1:]):
-        until(lambda n=number: f"Answer {n}." in panes.show("it").screen, "no answer came")
+        watched.shows(f"Answer {number}.")
         time.sleep(0.5)
         told = panes.send("it", text, ready=10)
         outcomes.append(told.outcome)
     assert set(outcomes) <= {"submitted", "queued"}, (outcomes, told)
-    until(lambda: f"Answer {len(texts) - 1}." in panes.show("it").screen, "no answer came")
+    watched.shows(f"Answer {len(texts) - 1}.")
     prompts = [a["user"] for a in box.model.answers if a["route"] == "main"]
     assert len(prompts) == len(texts), prompts
     for text, prompt in zip(texts, prompts, strict=True):
@@ -194,21 +204,20 @@ def test_a_lost_fleet_is_restored(agent: str, sandbox: Callable[..., Any]) -> No
     watched = Watched(box, agent)
     panes = watched.panes
     assert panes.send("it", "Remember the word kelp.", ready=30).outcome == "submitted"
-    until(lambda: "kelp." in panes.show("it").screen, "no answer came")
+    watched.shows("kelp.")
     before = watched.tell().supervised
     assert before is not None
     os.kill(before.server_pid, signal.SIGKILL)
-    time.sleep(1)
+    who = Identity(before.boot, before.pid, before.start_ticks)
+    until(lambda: not processes.alive(who), "it outlived its terminal")
+    time.sleep(2)  # what it writes at its end is in the way of the next one
     assert [r.supervised.standing for r in panes.rows() if r.supervised] == ["lost"]
     (plan,) = panes.restore()
     assert plan.restored is not None, plan
-    told = panes.send(plan.restored.id, "And now?", ready=30)
-    assert told.outcome == "submitted", told
     new = plan.restored.id
-    try:
-        until(lambda: "It goes on." in panes.show(new).screen, "no answer came")
-    except TimeoutError:
-        raise AssertionError(f"{told}\n{panes.show(new).screen}\n{box.model.answers}") from None
-    row = panes.find(plan.restored.id)
+    told = panes.send(new, "And now?", ready=30)
+    assert told.outcome == "submitted", f"{told} {plan.argv}\n{panes.show(new).screen.split()}"
+    watched.shows("It goes on.", new)
+    row = panes.find(new)
     assert row.occupant is not None
     assert row.occupant.session == before.session

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from decklog import agents, sources
 from decklog.model.fleet import AgentProcess, Evidence, Pane
 from decklog.supervisor import Occupant, Row, Supervisor
 from decklog.supervisor.delivery import Witness as Says
@@ -80,8 +81,14 @@ class Panes(Supervisor):
         return Witness(occupant.process, self.env, text, self.clock())
 
     def _written(self, session: str) -> bool:
-        self.deck.refresh()
-        return any(True for _ in self.deck.session_rows(ids=[session]))
+        """Asked of the disk, not of the store: another process may be busy writing that."""
+        name, _, native = session.partition(":")
+        agent = agents.get(name)
+        return any(
+            native in relative and agent.claim(relative) not in (None, "ignore")
+            for root in agent.roots(self.env)
+            for relative, _ in sources.walk(root.path, root.only, root.skip)
+        )
 
     def json_rows(self, *, screen: bool = False, everything: bool = False) -> list[dict[str, Any]]:
         """`rows` as plain rows: what ``decklog pane ls --json`` prints."""

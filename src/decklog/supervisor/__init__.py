@@ -241,11 +241,14 @@ class Supervisor:
         raise NotFound(f"no pane {ref!r}", hint="decklog pane ls --all")
 
     def show(self, ref: str) -> Row:
-        """That pane, with the tail of its screen and what it says taken into account."""
+        """That pane with its whole screen, and what that says taken into account."""
         row = self.find(ref)
-        where = row.pane and place(row.pane)
-        rows = self.rows(screen=True, everything=True)
-        return next((r for r in rows if r.pane and place(r.pane) == where), row)
+        if row.pane is None:
+            return row
+        shown = self.capture([row.pane])
+        who = self.occupants([row.pane], shown).get(place(row.pane))
+        text = shown.get(place(row.pane), "")
+        return row._replace(occupant=who, screen=screens.tail(text, len(text)))
 
     def attach_command(self, ref: str) -> list[str]:
         """The command that shows that pane in a terminal, also from within its own server."""

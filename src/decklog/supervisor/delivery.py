@@ -132,8 +132,6 @@ class Sending:
                 return busy
             name = f"decklog-{secrets.token_hex(6)}"
             self.server.call(["load-buffer", "-b", name, "-"], stdin=text.encode())
-        except PaneGone:
-            return self._told("not_sent", "the pane is gone")
         except TmuxError as error:
             return self._told("not_sent", str(error))
         try:

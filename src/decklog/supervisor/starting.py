@@ -207,20 +207,20 @@ class Starting:
     # -- lost ones -------------------------------------------------------------------------------
 
     def plan(self, refs: Sequence[str], *, force: bool) -> list[Plan]:
-        lost = [
+        ended = [
             one
             for one in self.registry.panes().values()
-            if one.standing == "lost" and not one.restored_as
+            if one.standing in ("lost", "exited", "killed") and not one.restored_as
         ]
-        if refs:
-            wanted = []
-            for ref in refs:
-                found = [p for p in lost if ref in (p.id, p.name, p.session)]
-                if not found:
-                    raise NotFound(f"no lost pane {ref!r}", hint="decklog pane ls")
-                wanted += found[-1:]
-            lost = wanted
-        return [self._plan(one, force) for one in lost]
+        if not refs:
+            return [self._plan(one, force) for one in ended if one.standing == "lost"]
+        wanted = []
+        for ref in refs:
+            found = [p for p in ended if ref in (p.id, p.name, p.session)]
+            if not found:
+                raise NotFound(f"no lost pane {ref!r}", hint="decklog pane ls --all")
+            wanted += found[-1:]
+        return [self._plan(one, force) for one in wanted]
 
     def _plan(self, one: Supervised, force: bool) -> Plan:
         try:
