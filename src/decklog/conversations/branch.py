@@ -391,8 +391,9 @@ class Branch:
         """The end of the file once what is damaged there, by a crash most likely, is set aside."""
         whole = end
         for start, line in backwards(file.fd, end):
-            if not _is_damaged(line):
-                break
+            head = start == 0 and len(line) < end
+            if head or not _is_damaged(line):
+                break  # a file never loses its first line
             whole = start
         if whole < end:
             durable.cut(file.fd, self.path, whole)

@@ -101,7 +101,9 @@ def position(c: Compaction, conversation: Conversation, place: dict[str, int]) -
     """How many messages come before a compaction. Compactions may follow on each other."""
     compactions = {x.id: x for x in conversation.compactions}
     parent = c.parent
-    while parent in compactions and parent not in place:
+    for _ in compactions:
+        if parent in place or parent not in compactions:
+            break
         parent = compactions[parent].parent
     return place.get(parent or "", 0)
 
