@@ -153,12 +153,24 @@ def test_what_was_recorded_live_is_not_written_again(claude: hub.Decklog) -> Non
 def test_a_session_that_cannot_be_read_holds_up_no_other(home: Path, env: dict[str, str]) -> None:
     for situation in ("claude/tools", "codex/tools"):
         shutil.copytree(FIXTURES / situation / "input", home, dirs_exist_ok=True)
-    with hub.open(env=env) as deck:
+    with hub.open(env={**env, "DECKLOG_ARCHIVE": "false"}) as deck:
         deck.sync()
         transcript(home).unlink()
         report = deck.backfill()
         assert list(report.failed) == [r["id"] for r in deck.session_rows(agents=["claude"])]
         assert report.written == len(list(deck.session_rows(agents=["codex"])))
+
+
+@pytest.mark.spec("R27")
+def test_a_session_whose_transcript_is_gone_is_read_from_the_archive(
+    claude: hub.Decklog, home: Path
+) -> None:
+    (row,) = claude.session_rows()
+    events = once(list(claude.events(row["id"])))
+    transcript(home).unlink()
+    claude.sync()
+    report = claude.backfill()
+    assert (report.failed, report.events) == ({}, len(events))
 
 
 @pytest.mark.spec("B13")

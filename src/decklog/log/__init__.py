@@ -89,7 +89,8 @@ class Logs:
         name = durable.safe_id(session) if session else durable.new_id()
         log = self._log(name, agent)
         log.open()
-        logged = self.index.get(name) or self.index.derived(name)
+        known = self.index.get(name)
+        logged = known or self.index.derived(name)
         changes: dict[str, Any] = {}
         if agent and not logged.provider:
             changes["provider"] = agent
@@ -97,7 +98,8 @@ class Logs:
             changes["provider_session_id"] = provider_session_id
         if not logged.started_at:
             changes["started_at"] = rfc3339(self._clock())  # until the first event says it better
-        writer = Writer(log, self.index, msgspec.structs.replace(logged, **changes), self._clock)
+        logged = msgspec.structs.replace(logged, **changes)
+        writer = Writer(log, self.index, logged, self._clock, known)
         writer.keep()
         return writer
 

@@ -46,7 +46,14 @@ class Writer:
     log then. Trouble with the index is made good with the next change.
     """
 
-    def __init__(self, log: Log, index: Index, logged: Logged, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        index: Index,
+        logged: Logged,
+        clock: Callable[[], int],
+        kept: Logged | None = None,
+    ) -> None:
         self.log = log
         self.logged = logged
         """What the index says, or will say, of this session."""
@@ -58,7 +65,7 @@ class Writer:
         self._subscriptions: list[Subscription] = []
         self._alive = -1
         self._beats = 0
-        self._stale = True
+        self._kept = kept
 
     def __enter__(self) -> Writer:
         return self
@@ -129,12 +136,11 @@ class Writer:
             numbers = self.log.append_all(bodies, durable=durable)
         except Unsynced as error:
             numbers, late = error.numbers, error
-        before = self.logged
         code = (extra or {}).get("exit_code")
         for seq, e in zip(numbers, wanted, strict=True):
             ts = wire.rfc3339(now if e.at is None else e.at)
             self.logged = folded(self.logged, e, seq=seq, ts=ts, exit_code=code)
-        self.keep(before)
+        self.keep()
         for subscription in self._subscriptions:
             subscription.wake()
         return numbers, late
@@ -174,7 +180,7 @@ class Writer:
                 self.logged = read_back(self.logged, entry)
                 if key := wire.key_of(entry.event):
                     self._seen[key] = entry.seq
-            self.keep(known)
+            self.keep()
             return len(self._seen)
 
     def read(self, after: int = 0) -> Iterator[Entry]:
@@ -199,21 +205,23 @@ class Writer:
 
     def _change(self, **changes: Any) -> None:
         with self._one:
-            before = self.logged
-            self.logged = msgspec.structs.replace(before, **changes)
-            self.keep(before)
+            self.logged = msgspec.structs.replace(self.logged, **changes)
+            self.keep()
 
-    def keep(self, before: Logged | None = None) -> None:
-        """Bring the index up to date when something else than the number of events changed."""
-        same = before and msgspec.structs.replace(before, events=self.logged.events) == self.logged
-        if same and not self._stale:
-            return
-        self.logged = msgspec.structs.replace(self.logged, log_path=self.log.path)
+    def keep(self, *, closing: bool = False) -> None:
+        """Bring the index up to date, if anything changed but the number of events (unless
+        ``closing``)."""
+        wanted = msgspec.structs.replace(self.logged, log_path=self.log.path)
+        if self._kept is not None:
+            seen = wanted.events if closing else self._kept.events
+            if msgspec.structs.replace(wanted, events=seen) == self._kept:
+                return
+        self.logged = wanted
         try:
-            self._index.put(self.logged)
-            self._stale = False
-        except DecklogError:
-            self._stale = True  # derived: the log has it all, and the next change tries again
+            self._index.put(wanted)
+            self._kept = wanted
+        except DecklogError:  # derived: the log has it all, and the next change tries again
+            self._kept = None
 
     # -- signs of life -----------------------------------------------------------------------------
 
@@ -295,8 +303,7 @@ class Writer:
             for subscription in self._subscriptions:
                 subscription.close()
             with self._one:
-                if self._stale or self.logged.events:
-                    self.keep()
+                self.keep(closing=True)
                 if self._alive >= 0:
                     os.close(self._alive)
                     self._alive = -1
