@@ -470,3 +470,21 @@ def test_no_record_leads_a_restore_out_of_its_folder(uri: str, tmp_path: Path) -
             restoring.in_place(copy)
         place = restoring.below(str(tmp_path / "out"), copy)
         assert os.path.normpath(place).startswith(str(tmp_path / "out/x") + "/")
+
+
+@pytest.mark.spec("R27", "R28")
+def test_text_stays_findable_when_its_source_is_gone_or_rewritten(home: Path, deck: Synced) -> None:
+    gone, cut = talk("gone"), talk("cut")
+    for made, word in ((gone, "quokka"), (cut, "wombat")):
+        made.prompt(f"what is a {word}?")
+        made.write(home)
+    deck.sync()
+    (home / gone.path).unlink()
+    (home / cut.path).write_bytes(b'{"type":"summary"}\n')
+    deck.sync()
+    for word in ("quokka", "wombat"):
+        (hit,) = deck.deck.search(word).hits
+        assert word in hit.snippet
+        assert hit.stale == ""
+        (row,) = deck.deck.scan_rows(f"{word[:3]}.*{word[-2:]}")["hits"]
+        assert word in row["snippet"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from decklog import health
+from decklog import health, mounts
 from homes import Claude
 from shell import MAIN, decklog, furnish
 
@@ -137,15 +137,15 @@ def test_sqlite_with_the_cure(version: str, safe: bool) -> None:
 
 
 def test_file_systems(tmp_path: Path) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(
+    table = tmp_path / "mounts"
+    table.write_text(
         "dev / ext4 rw 0 0\n"
         "host:/x /net nfs4 rw 0 0\n"
         "y /net/with\\040space fuse.sshfs rw 0 0\n"
         "odd\n"
     )
     kinds = {
-        place: mounts.file_system(place, str(mounts))
+        place: mounts.file_system(place, str(table))
         for place in ("/net/own", "/network", "/net/with space/own", "/net")
     }
     assert kinds == {

@@ -227,7 +227,7 @@ def test_a_place_whose_source_changed_says_so(tmp_path: Path) -> None:
         hits = deck.deck.search("marmalade").hits
         assert {(h.agent, h.stale != "", h.snippet) for h in hits} == {
             ("claude", True, ""),
-            ("codex", True, ""),
+            ("codex", False, "marmalade toast"),
         }
 
 

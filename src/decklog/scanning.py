@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from heapq import nsmallest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -23,10 +23,14 @@ from decklog import sources
 from decklog.errors import DecklogError, SourceError
 from decklog.patterns import Pattern
 from decklog.searching import NO_JSON, Readback, strings
+from decklog.standing import Copies
 from decklog.store.events import KIND_NAMES, NOWHEN, unpack
 from decklog.store.queries import session_conditions
 from decklog.store.text.finding import Found
 from decklog.store.text.matching import snippet
+
+if TYPE_CHECKING:
+    from decklog.archive import CopyReader
 
 JOBS = 2
 BUDGET = 0.1
@@ -47,8 +51,8 @@ class Slow(Exception):
 
 Match = tuple[int, int, str, list[tuple[int, int]]]
 """Offset of the record, number of the event where it is known already (else -1), snippet, marks."""
-Source = tuple[Any, int, str, str, str]
-"""last_at of its session, id, uri, kind, agent"""
+Source = tuple[Any, int, str, str, str, Any]
+"""last_at of its session, id, uri, kind, agent, and the archived copy to be read in its place"""
 
 
 class Scan:
@@ -79,10 +83,17 @@ class Scan:
 
     def _sources(self) -> list[Source]:
         conditions, values = session_conditions(self.where)
-        sql = f"""select max(s.last_at), src.id, src.uri, src.kind, src.agent from session s
+        sql = f"""select max(s.last_at), src.id, src.uri, src.kind, src.agent, src.gone,
+            src.offset from session s
             join part p on p.session = s.name join source src on src.id = p.source
             where not p.superseded and {conditions} group by src.id order by 1 desc, src.id"""
-        return [(r[0], r[1], os.fsdecode(r[2]), *r[3:]) for r in self.db.execute(sql, values)]
+        found: list[Source] = []
+        with Copies(self.store.folder) as copies:
+            for last_at, source, uri, kind, agent, gone, offset in self.db.execute(sql, values):
+                place = {"uri": os.fsdecode(uri), "kind": kind, "gone": gone, "offset": offset}
+                copy = copies.find(place)
+                found.append((last_at, source, place["uri"], kind, agent, copy))
+        return found
 
     def _placed(self, source: int, matches: list[Match]) -> Iterator[tuple[Found, Match]]:
         """The events that hold the matches, those that are wanted."""
@@ -170,9 +181,9 @@ class Worker:
         self.slow = 0
 
     def scan(self, source: Source) -> None:
-        _, _, uri, kind, agent = source
+        _, _, uri, kind, agent, copy = source
         if kind == "jsonl" and not uri.endswith(".zst"):
-            for offset, record in _records(uri, self.pattern):
+            for offset, record in _records(uri, copy, self.pattern):
                 with contextlib.suppress(*NO_JSON):
                     texts = list(strings(self.db, record.decode("utf-8", "replace")))
                     self._try(offset, -1, texts)
@@ -181,7 +192,8 @@ class Worker:
         from decklog.store.text.documents import Documents
 
         taken = Documents()
-        taken.add(list(transcripts.of_source({"agent": agent, "uri": uri, "kind": kind})))
+        part = {"agent": agent, "uri": uri, "kind": kind, "copy": copy}
+        taken.add(list(transcripts.of_source(part)))
         for d in taken.taken():
             self._try(-1, d.seq, [d.text])
 
@@ -200,14 +212,15 @@ class Worker:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _records(uri: str, pattern: Pattern) -> Iterator[tuple[int, bytes]]:
+def _records(uri: str, copy: CopyReader | None, pattern: Pattern) -> Iterator[tuple[int, bytes]]:
     """(offset, record) of those that hold what the pattern has to find."""
     literal = pattern.literal
-    fd = sources.open_regular(uri)
+    fd = sources.open_regular(uri) if copy is None else -1
+    opened: sources.Opened = sources.Descriptor(fd) if copy is None else copy
     try:
         start = 0
         kept = b""
-        while data := os.pread(fd, BLOCK, start + len(kept)):
+        while data := opened.read(start + len(kept), BLOCK):
             block = kept + data
             last = len(data) < BLOCK
             end = len(block) if last else block.rfind(b"\n") + 1
@@ -224,4 +237,5 @@ def _records(uri: str, pattern: Pattern) -> Iterator[tuple[int, bytes]]:
             start += end
             kept = block[end:]
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)

@@ -15,6 +15,7 @@ import apsw
 
 from decklog import grammar
 from decklog.errors import UsageError
+from decklog.standing import Copies
 from decklog.store.events import KIND_NAMES, NOWHEN, Places
 from decklog.store.text import TOKENIZER
 from decklog.store.text.finding import Finder
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from decklog.archive import CopyReader
     from decklog.grammar import Query
     from decklog.store.text.finding import Found
 
@@ -118,6 +120,7 @@ class Readback:
         self.matcher, self.width = matcher, width
         self.places = Places(store.db)
         self.sources: dict[int, tuple[str, str, str]] = {}
+        self.copies: dict[int, CopyReader | None] = {}
         self.documents: dict[str, dict[int, str]] = {}
 
     def hit(self, found: Found, scored: bool) -> dict[str, Any]:
@@ -164,6 +167,26 @@ class Readback:
             ).fetchone()
             known = self.sources[source] = (agent, os.fsdecode(uri), kind)
         return known
+
+    def _copy(self, source: int) -> CopyReader | None:
+        """What to read in place of a source that is not on disk as it was read."""
+        if source not in self.copies:
+            kind, gone, offset = self.db.execute(
+                "select kind, gone, offset from source where id = ?", (source,)
+            ).fetchone()
+            uri = self._source(source)[1]
+            with Copies(self.store.folder) as copies:
+                self.copies[source] = copies.find(
+                    {"uri": uri, "kind": kind, "gone": gone, "offset": offset}
+                )
+        return self.copies[source]
+
+    def _record(self, source: int, offset: int, length: int) -> bytes | None:
+        copy = self._copy(source)
+        if copy is None:
+            return _record(self._source(source)[1], offset, length)
+        start = max(0, offset - 1)
+        return _cut(copy.read(start, length + 1 + offset - start), offset - start, length)
 
     def _number(self, found: Found) -> int:
         """Number of the event in its session; of a title that of the first event."""
@@ -218,7 +241,7 @@ class Readback:
             return [row[0] or ""] if row else [], ""
         data = None
         if place is not None and kind == "jsonl" and not uri.endswith(".zst"):
-            data = _record(uri, place[1], place[2])
+            data = self._record(found.source, place[1], place[2])
         if data is not None:
             try:
                 return list(strings(self.db, data.decode("utf-8", "replace"))), ""
@@ -233,7 +256,8 @@ class Readback:
         from decklog.errors import SourceError
         from decklog.store.text.documents import Documents
 
-        part = {"agent": self._source(found.source)[0], "uri": uri, "kind": kind}
+        part = {"agent": self._source(found.source)[0], "uri": uri, "kind": kind,
+                "copy": self._copy(found.source)}  # fmt: skip
         whole = place is None or kind != "jsonl" or uri.endswith(".zst")
         key = uri if whole else f"{uri}@{place[1]}"
         texts = self.documents.get(key)
@@ -243,7 +267,8 @@ class Readback:
                 if whole:
                     taken.add(list(transcripts.of_source(part)))
                 else:
-                    taken.add(transcripts.of_record(part, _record(uri, *place[1:3]), place[1]))
+                    record = self._record(found.source, *place[1:3])
+                    taken.add(transcripts.of_record(part, record, place[1]))
             except SourceError:
                 return [], GONE
             if len(self.documents) >= 4:
@@ -269,8 +294,12 @@ def _record(uri: str, offset: int, length: int) -> bytes | None:
         return None
     finally:
         os.close(fd)
-    body = data[offset - start : offset - start + length]
-    after = data[offset - start + length :]
+    return _cut(data, offset - start, length)
+
+
+def _cut(data: bytes, start: int, length: int) -> bytes | None:
+    body = data[start : start + length]
+    after = data[start + length :]
     return body if len(body) == length and after in (b"", b"\n") else None
 
 

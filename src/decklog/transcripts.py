@@ -31,6 +31,7 @@ from decklog.model import (
     UsageReported,
     UserMessage,
 )
+from decklog.standing import Copies, stands
 from decklog.store import REWRITTEN
 from decklog.store.queries import basis
 
@@ -141,34 +142,13 @@ def _document(
     return reading.document_bytes(a, uri, kind, uri.rpartition("#")[2], parts)
 
 
-def archived(store: Any, part: Mapping[str, Any]) -> CopyReader | None:
-    """What a source (uri, gone, kind, offset) is read from when it does not stand on disk as it
-    was read; None when it does, and when the archive does not have it either."""
-    if stands(part):
-        return None
-    from decklog.archive import copy_of
-
-    return copy_of(store.folder, part["uri"])
-
-
-def stands(part: Mapping[str, Any]) -> bool:
-    """True when what was read of a source is on disk, for all that can be said without reading."""
-    uri = part["uri"]
-    if part["gone"] or REWRITTEN in uri:
-        return False
-    try:
-        size = os.stat(uri.partition("#")[0]).st_size
-    except OSError:
-        return False
-    return part["kind"] != "jsonl" or uri.endswith(".zst") or bool(size >= part["offset"])
-
-
 def _live_parts(store: Any, session: str) -> list[dict[str, Any]]:
     """Sources that a session is read from, each with its archived ``copy`` where it is not on
     disk."""
     parts: list[dict[str, Any]] = [p for p in store.parts(session) if not p["superseded"]]
-    for part in parts:
-        part["copy"] = archived(store, part)
+    with Copies(store.folder) as copies:
+        for part in parts:
+            part["copy"] = copies.find(part)
     readable = [p for p in parts if p["copy"] is not None or stands(p)]
     if not readable:
         raise SourceError(
@@ -222,7 +202,7 @@ def of_source(part: Mapping[str, Any]) -> Iterator[Event]:
 def of_record(part: Mapping[str, Any], record: bytes | None, offset: int) -> list[Event]:
     """Events of one record of a source (agent, uri), as if it stood alone. Raises SourceError when
     there is none."""
-    uri = part["uri"]
+    uri = part["uri"].partition(REWRITTEN)[0]
     if record is None:
         raise SourceError(f"{uri}: no record at byte {offset} any more")
     a = agents.get(part["agent"])

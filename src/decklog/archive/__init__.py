@@ -32,7 +32,7 @@ from decklog.archive.dictionary import Packing, learn
 from decklog.archive.index import Block, Copy, Index
 from decklog.errors import StoreError
 
-__all__ = ["Archive", "Block", "Copy", "CopyReader", "Damaged", "copy_of"]
+__all__ = ["Archive", "Block", "Copy", "CopyReader", "Damaged"]
 
 FOLDER = "archive"
 LOCK = "write.lock"
@@ -352,16 +352,6 @@ class Archive:
         """An id of a copy, larger than all before it, also when the clock was set back."""
         self._last = max(time.time_ns(), (self._last or self.index.last()) + 1)
         return self._last
-
-
-def copy_of(data_dir: str, uri: str) -> CopyReader | None:
-    """The archived copy of a source, by the uri that the store has for it. Raises StoreError."""
-    archive = Archive(data_dir)
-    try:
-        copy = archive.copy(uri)
-        return archive.open(copy) if copy is not None else None
-    finally:
-        archive.close()  # a copy that stands open knows its blocks
 
 
 class CopyReader:

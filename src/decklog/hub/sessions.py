@@ -93,15 +93,15 @@ class Sessions:
     def provenance(self, text: str) -> list[dict[str, Any]]:
         """Where a session is read from: each of its sources with ``read_from``, which is ``disk``,
         ``archive``, or ``nowhere`` when neither has it."""
-        from decklog import transcripts
+        from decklog.standing import Copies, stands
 
         rows = []
-        for part in self.store.parts(self.find(text)):
-            if not part["superseded"]:
-                copy = transcripts.archived(self.store, part)
-                disk = transcripts.stands(part)
-                place = "disk" if disk else "archive" if copy is not None else "nowhere"
-                rows.append({"source": part["uri"], "agent": part["agent"], "read_from": place})
+        with Copies(self.store.folder) as copies:
+            for part in self.store.parts(self.find(text)):
+                if not part["superseded"]:
+                    copy = copies.find(part)
+                    place = "disk" if stands(part) else "archive" if copy else "nowhere"
+                    rows.append({"source": part["uri"], "agent": part["agent"], "read_from": place})
         return rows
 
     def turns(self, text: str) -> list[Turn]:
