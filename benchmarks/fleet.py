@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--panes", type=int, default=60)
     parser.add_argument("--agents", type=int, default=90)
+    parser.add_argument("--idle", type=int, default=20, help="seconds of watching in peace")
     parser.add_argument("--keep", action="store_true", help="tell where it is, and wait")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fleet-"))
@@ -72,9 +75,40 @@ def main() -> None:
                 f"ps, {name}: {median:.0f} ms ({min(wall):.0f} to {max(wall):.0f}), "
                 f"cpu {statistics.median(cpu):.0f} ms; goal <= {GOAL_MS} ms: {met}"
             )
+        watch(fleet, env, args.idle)
     finally:
         fleet.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def watch(fleet: Fleet, env: dict[str, str], seconds: int) -> None:
+    """What watching costs while nothing happens, and how soon a change is told."""
+    command = [sys.executable, "-u", "-m", "decklog", "ps", "-w", "--json"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as watching:
+        lines: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=lambda: [lines.put(x) for x in watching.stdout or ()])
+        reader.start()
+        lines.get()
+        time.sleep(3)
+        before = cpu_of(watching.pid)
+        time.sleep(seconds)
+        share = 100 * (cpu_of(watching.pid) - before) / seconds
+        print(f"ps -w, nothing happens: {share:.1f} % of a core")
+        late = []
+        for n in range(15):
+            path, session, cwd = fleet.transcripts[n]
+            began = time.perf_counter()
+            fleet.turn(path, session, cwd, f"Step {n} of it")
+            while f"Step {n} of it" not in lines.get():
+                pass
+            late.append(1000 * (time.perf_counter() - began))
+        print(f"ps -w, a record is told after {statistics.median(late):.0f} ms ({max(late):.0f})")
+        watching.kill()
+
+
+def cpu_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run(command: list[str], env: dict[str, str]) -> bytes:
@@ -140,9 +174,9 @@ class Fleet:
         for path, session, cwd in self.transcripts:
             self.turn(path, session, cwd)
 
-    def turn(self, path: Path, session: str, cwd: str) -> None:
+    def turn(self, path: Path, session: str, cwd: str, text: str = "") -> None:
         agent, _, native = session.partition(":")
-        text = "All work and no play makes a log. " * 20
+        text = text or "All work and no play makes a log. " * 20
         if agent == "codex":
             self.put(
                 path, {"type": "event_msg", "payload": {"type": "user_message", "message": text}}

@@ -90,6 +90,20 @@ def own_files(
     return found
 
 
+def own_paths(
+    trees: Iterable[AgentProcess], agents: Mapping[str, Agent], env: Mapping[str, str]
+) -> list[str]:
+    """Those of these files whose names are known beforehand, whether they are there or not."""
+    return [
+        pattern.replace("{pid}", str(p.pid))
+        for tree in trees
+        for pattern in agents[tree.agent].own_files(env)
+        if "*" not in pattern
+        for p in tree.members
+        if p.agent
+    ]
+
+
 def _paths(pattern: str) -> list[str]:
     if "*" not in pattern:
         return [pattern]

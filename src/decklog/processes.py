@@ -57,6 +57,8 @@ class Linux:
     def __init__(self, root: str = "/proc") -> None:
         self.root = root
         self.hertz = os.sysconf("SC_CLK_TCK")
+        self._argv: dict[str, tuple[int, bytes, tuple[str, ...]]] = {}
+        """By pid: start, name and argv at the last look; another program has another name."""
         try:
             with open(f"{root}/sys/kernel/random/boot_id", encoding="ascii") as f:
                 self.boot = f.read().strip()
@@ -66,6 +68,7 @@ class Linux:
     def list(self, deadline: float) -> list[Process]:
         booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         found = []
+        argvs = {}
         try:
             names = os.listdir(self.root)
         except OSError as error:
@@ -80,18 +83,22 @@ class Linux:
             stat = self._stat(name)
             if stat is None or stat.gone or stat.kernel:
                 continue
-            argv = _words(self._read(name, "cmdline"))
+            known = self._argv.get(name)
+            if known is None or known[:2] != (stat.start, stat.name):
+                known = (stat.start, stat.name, _words(self._read(name, "cmdline")))
+            argvs[name] = known
             found.append(
                 Process(
                     pid=int(name),
                     start_ticks=stat.start,
                     boot=self.boot,
                     ppid=stat.parent,
-                    argv=argv,
+                    argv=known[2],
                     tty=_terminal(stat.terminal),
                     started_at=round((booted + stat.start / self.hertz) * 1000),
                 )
             )
+        self._argv = argvs
         return found
 
     def look(self, process: Process, *, files: bool) -> Process | None:
@@ -124,11 +131,13 @@ class Linux:
 
     def _stat(self, pid: str) -> _Stat | None:
         data = self._read(pid, "stat")
+        name = data[data.find(b"(") : data.rfind(b")")]
         # The name stands in parentheses and may hold anything, parentheses and spaces included.
         fields = data[data.rfind(b")") + 2 :].split()
         if len(fields) < 20:
             return None
         return _Stat(
+            name=name,
             parent=int(fields[1]),
             terminal=int(fields[4]),
             start=int(fields[19]),
@@ -147,6 +156,7 @@ class Linux:
 
 
 class _Stat(NamedTuple):
+    name: bytes
     parent: int
     terminal: int
     start: int

@@ -175,25 +175,21 @@ def _commits(given: object) -> bool:
 # -- what may be shown -----------------------------------------------------------------------------
 
 _marks = re.compile(r"[*_`#>]{1,6}")
-_secret = re.compile(
-    r"""(?x)
+_SECRET = r"""(?x)
     \b(?:[spr]k[-_]|xox[abeprs]-|gh[pousr]_|github_pat_|glpat-|hf_|npm_|pypi-
         |AIza|AKIA|ASIA|ya29\.|eyJ)
         [-_A-Za-z0-9.]{12,400}
     | (?<=[Bb]earer\x20)[^\s'"]{6,400}
     | (?<=:\/\/)[^\s:\/@'"]{1,100}:[^\s@'"\/]{1,200}(?=@)
     | (?<=-----BEGIN\x20)[A-Z\x20]{0,20}PRIVATE\x20KEY.{0,2000}
-    """
-)
-_named = re.compile(
-    r"""(?ix)\b([\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\w-]{0,20}
+"""
+_NAMED = r"""(?ix)\b([\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\w-]{0,20}
     ["']?\s?[=:]\s?["']?)[^\s'"]{4,400}"""
-)
-_secret_signs = (
+_SECRET_SIGNS = (
     *("sk-", "sk_", "pk_", "rk_", "xox", "gh", "glpat-", "hf_", "AIza", "AKIA", "ASIA", "ya29."),
     *("npm_", "pypi-", "eyJ", "earer ", "://", "-----BEGIN "),
 )
-_named_signs = ("password", "passwd", "secret", "token", "key")
+_NAMED_SIGNS = ("password", "passwd", "secret", "token", "key")
 """Without one of these the patterns, which take longer, find nothing."""
 HIDDEN = "[hidden]"
 
@@ -211,11 +207,11 @@ def line(text: str) -> str:
 
 def scrub(text: str) -> str:
     """The text with what looks like a key, token or password hidden."""
-    if any(sign in text for sign in _secret_signs):
-        text = _secret.sub(HIDDEN, text)
+    if any(sign in text for sign in _SECRET_SIGNS):
+        text = re.sub(_SECRET, HIDDEN, text)
     small = text.lower()
-    if any(sign in small for sign in _named_signs):
-        text = _named.sub(lambda m: m[1] + HIDDEN, text)
+    if any(sign in small for sign in _NAMED_SIGNS):
+        text = re.sub(_NAMED, lambda m: m[1] + HIDDEN, text)
     return text
 
 

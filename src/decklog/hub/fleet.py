@@ -74,6 +74,7 @@ class Fleet:
         """Changes of state that the last look found, by root process."""
         self._states: dict[Identity, AgentState] = {}
         self._stated = collect.Stated([], {})
+        self._own_files: list[str] = []
         self._transcripts: dict[str, collect.Transcript] = {}
         self._running: list[Running] = []
         self._spool = hooks.Spool(deck.config.data_dir)
@@ -103,6 +104,7 @@ class Fleet:
         """Which agent is on which session; see `decklog.match`."""
         found = self.processes() if trees is None else list(trees)
         self._stated = collect.own_files(found, self.agents, self.env)
+        self._own_files = collect.own_paths(found, self.agents, self.env)
         self._notes += self._spool.read()
         self._notes = _of_running(self._notes, found)
         told = (hooks.claim(n, self.agents[n.agent]) for n in self._notes if n.agent in self.agents)
@@ -312,16 +314,9 @@ class Fleet:
     def changed(self, since: object) -> object:
         """A value that is equal to the one ``since`` while no file changed that the agents of the
         last look write: transcripts, what they keep of themselves, notes of hooks."""
-        files = [
-            pattern.replace("{pid}", str(p.pid))
-            for tree in self.trees
-            for pattern in self.agents[tree.agent].own_files(self.env)
-            for p in tree.members
-            if p.agent and "*" not in pattern
-        ]
         stamps = (
             tuple(t.stamp() for t in self._transcripts.values()),
-            tuple(collect.stamp(f) for f in files),
+            tuple(collect.stamp(f) for f in self._own_files),
             self._spool.stamp(),
         )
         return since if stamps == since else stamps

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from decklog.hub.fleet import Fleet
     from decklog.model.fleet import Evidence, Pane
 
-PROCESSES_EVERY = 1.0
+PROCESSES_EVERY = 2.0
 """Seconds between looks at the process table."""
 SYNC_EVERY = 1.0
 """Seconds between reads of what transcripts grew by, at least."""
