@@ -183,8 +183,11 @@ _SECRET = r"""(?x)
     | (?<=:\/\/)[^\s:\/@'"]{1,100}:[^\s@'"\/]{1,200}(?=@)
     | (?<=-----BEGIN\x20)[A-Z\x20]{0,20}PRIVATE\x20KEY.{0,2000}
 """
-_NAMED = r"""(?ix)\b([\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\w-]{0,20}
-    ["']?\s?[=:]\s?["']?)[^\s'"]{4,400}"""
+_NAMED = r"""(?ix)
+    \b([\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)[\w-]{0,20}
+        ["']?\s?[=:]\s?["']?)
+    [^\s'"]{4,400}
+"""
 _SECRET_SIGNS = (
     *("sk-", "sk_", "pk_", "rk_", "xox", "gh", "glpat-", "hf_", "AIza", "AKIA", "ASIA", "ya29."),
     *("npm_", "pypi-", "eyJ", "earer ", "://", "-----BEGIN "),
