@@ -321,6 +321,28 @@ def test_a_database_tells_what_is_new_in_it(tmp_path: Path) -> None:
         db.close()
 
 
+def test_a_database_that_is_being_made_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "RETRY_FIRST", 0.05)
+    monkeypatch.setattr(live, "QUIET", 1.0)
+    home = tmp_path / "home"
+    (source,) = SITUATIONS["opencode/tools"].rglob("opencode.db")
+    path = home / source.relative_to(SITUATIONS["opencode/tools"])
+    path.parent.mkdir(parents=True)
+    with deck_on(home, tmp_path / "own") as deck:
+        changes = deck.changes()
+        db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        for i in range(40):  # any reader at the wrong moment makes one of these fail
+            db.execute("begin exclusive")
+            db.execute(f"create table t{i}(x)")
+            db.execute("commit")
+            changes.poll(0.01)
+        db.close()
+        path.write_bytes(source.read_bytes())
+        assert events(taken(deck, changes))
+
+
 @pytest.mark.spec("R34")
 def test_a_file_that_fails_is_tried_again_and_holds_up_no_other(
     place: Place, deck: Decklog, monkeypatch: pytest.MonkeyPatch

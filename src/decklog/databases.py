@@ -20,6 +20,16 @@ class UnknownSchema(SourceError):
     """The database has tables that its agent is not known to write."""
 
 
+def readable_beside(path: str) -> bool:
+    """True when a reader holds up no writer: the database keeps a write-ahead log. While it is
+    being made it does not yet, and its maker ends with an error when somebody reads it then."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(20)[18:] == b"\x02\x02"
+    except OSError:
+        return True  # reading will say what is wrong
+
+
 def _open(path: str) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     try:

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from decklog import agents, durable, hints, sync
+from decklog import agents, databases, durable, hints, sync
 from decklog.errors import (
     Busy,
     StoreBusy,
@@ -44,6 +44,10 @@ SETTLE_AFTER, SETTLE_SHARE = 0.25, 10
 put it off for ever) when so many times what it took last has gone by."""
 RETRY_FIRST, RETRY_MOST = 1.0, 60.0
 """Seconds until a source that failed is tried again: doubled each time."""
+QUIET = 2.0
+"""Seconds for which a database that a reader would disturb has to be left alone by its writer."""
+NOT_ALL = "not all"
+"""Mark of a store that lacks something that is known to be there."""
 FOLLOW = 1.0
 """Seconds after which one who follows looks at the store, told or not."""
 
@@ -152,6 +156,8 @@ class Live:
         """Times something was read."""
         self.failing: dict[str, tuple[float, float]] = {}
         """Files that failed: when to try again, and how long was waited before."""
+        self.put_off: set[str] = set()
+        """Files that changed and are read later."""
         self._opened: Shards | None = None
         self._ready = threading.Event()
         self._stop = threading.Event()
@@ -284,7 +290,8 @@ class Live:
             if unsettled and not pending:
                 began = time.monotonic()
                 try:
-                    sync.settle(self.store, watcher.fingerprint)
+                    mark = NOT_ALL if self.put_off else watcher.fingerprint
+                    sync.settle(self.store, mark)
                     unsettled = False
                 except StoreError:
                     pass
@@ -357,6 +364,9 @@ class Live:
                 claim = a.claim(file[1])
                 if claim in ("dir", "companion"):
                     whole.add(name)
+                elif claim == "sqlite" and self._is_made(file):
+                    self.failing[file[0]] = (time.monotonic() + RETRY_FIRST, RETRY_FIRST / 2)
+                    self.put_off.add(file[0])
                 elif claim != "ignore":
                     kept.append(file)
             for path, relative in lost.items():
@@ -364,6 +374,7 @@ class Live:
                     whole.add(name)
                 gone.add(path)
             files.append(kept)
+            self.put_off.difference_update(lost, (file[0] for file in kept))
         if whole:
             every, _ = watcher.survey()
             for i, (name, _, _, _) in enumerate(self.look.roots):
@@ -372,6 +383,11 @@ class Live:
         if not gone and not any(files):
             return None
         return News(files, frozenset(gone), frozenset(whole))
+
+    def _is_made(self, file: Any) -> bool:
+        """Whether a database is just being made, or written to in a way that a reader disturbs."""
+        recent = time.time() - file[3] / 1e9 < QUIET
+        return recent and not databases.readable_beside(file[0])
 
     # -- both ------------------------------------------------------------------------------------
 
