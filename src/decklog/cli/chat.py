@@ -8,7 +8,7 @@ import sys
 from decklog.cli import deck as decks
 from decklog.cli import figures, output, tables
 from decklog.errors import UsageError
-from decklog.hub.conversations import Conversations, save
+from decklog.hub.conversations import KEEP, THRESHOLD, Conversations, save, summarise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,6 +233,8 @@ def _input(text: str | None, what: str) -> str:
     if text is None and output.is_terminal(sys.stdin):
         raise UsageError(f"{what} is missing", hint="give it as a word, or - to read stdin")
     data = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    if text is None and not data:
+        raise UsageError(f"{what} is missing", hint="give it as a word, or - to read stdin")
     try:
         return data.decode().removesuffix("\n")
     except UnicodeDecodeError as error:
@@ -316,8 +318,6 @@ def rewind(*, sample: bool, chat: str, to: str | None, **values: Any) -> int:
 
 def compact(*, sample: bool, chat: str, **values: Any) -> int:
     """Compact; says when it is not worth while."""
-    from decklog.conversations.compaction import KEEP, THRESHOLD, summarise
-
     branch = _open(sample, chat)
     keep = KEEP if values["keep"] is None else values["keep"]
     threshold = THRESHOLD if values["threshold"] is None else values["threshold"]

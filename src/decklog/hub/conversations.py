@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from decklog import conversations, durable
 from decklog.conversations import bridge, compaction, loading, writing
+from decklog.conversations.compaction import KEEP, THRESHOLD, summarise
 from decklog.conversations.records import Meta
 from decklog.errors import DecklogError, FormatError, NotFound, SourceError, UsageError, WriteError
 from decklog.model import Conversation, Finding, Fork, Transcript
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from decklog.hub import Decklog
     from decklog.model import Event, Session
     from decklog.model.turns import AnyBlock
+
+__all__ = ["KEEP", "THRESHOLD", "Conversations", "Imported", "Resumption", "save", "summarise"]
 
 FOLDER = "conversations"
 LOOKED_AT = 1 << 20
