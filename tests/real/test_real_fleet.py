@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from test_harness import READY
 
 import decklog
-from test_harness import READY
 
 SLOW = "I think about it, slowly, in pieces, and then I say what I found."
 SCRIPT = {
