@@ -16,6 +16,7 @@ import os
 import queue
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def main() -> None:
         "TZ": "UTC",
     }
     fleet = Fleet(folder, env, args.panes, args.agents)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing is left behind
     try:
         fleet.start()
         fleet.write()

@@ -64,7 +64,8 @@ def test_without_evidence_nothing_is_known() -> None:
     # One that never said a word is not starting for ever, and never idle.
     silent = [e("silence", "", t) for t in (1, 20, 31, 60, 3600)]
     assert states(START, *silent) == ["starting", "unknown"]
-    assert last(*silent).confidence == 0.0
+    assert (last(*silent).confidence, last(*silent).since) == (0.0, 30 * S)
+    assert last(silent[-1]).since == 30 * S  # whenever it is looked
 
 
 @pytest.mark.spec("R91")

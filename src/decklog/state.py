@@ -308,8 +308,9 @@ def _plain(says: str) -> str:
 def _silent(state: AgentState, e: Evidence) -> AgentState:
     if e.at is None:
         return state
-    if state.state == "starting" and e.at - (state.since or 0) > SLOW_START:
-        return _to(state, "unknown", e)
+    slow = (state.since or 0) + SLOW_START
+    if state.state == "starting" and e.at > slow:
+        return _to(state, "unknown", replace(e, at=slow))
     heard = max(state.since or 0, state.growth_at or 0, state.turn_at or 0)
     if state.state != "busy" or state.source != "hook" or e.at - heard <= STALE_HOOK:
         return state
