@@ -7,6 +7,7 @@ import json
 import random
 import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from decklog.errors import NotFound, UsageError
 from decklog.model import Hit
 from decklog.patterns import Pattern
 from decklog.store.text.documents import Documents
-from homes import Claude, Codex, Synced
+from homes import Claude, Codex, Synced, clean
 
 HERE = Path(__file__).parent / "agents"
 
@@ -213,22 +214,31 @@ def test_snippets_hold_the_match_and_the_place_opens(everything: hub.Decklog, te
                 assert hit.id == f"{event.session}#{event.seq}"
 
 
-def test_a_place_whose_source_changed_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_place_whose_source_changed_says_so(tmp_path: Path, archive: bool) -> None:
     home = tmp_path / "home"
     talk, gone = Claude("talk"), Codex("019b7000-0000-7000-8000-000000000001")
     for made, text in ((talk, "marmalade sandwich"), (gone, "marmalade toast")):
         made.prompt(text)
         made.write(home)
-    with Synced(home, tmp_path / "own") as deck:
+    with Synced(home, tmp_path / "own", archive=archive) as deck:
         deck.sync()
         path = home / talk.path
         path.write_bytes(path.read_bytes().replace(b"marmalade sandwich", b"strawberry sundaes"))
         (home / gone.path).unlink()
-        hits = deck.deck.search("marmalade").hits
-        assert {(h.agent, h.stale != "", h.snippet) for h in hits} == {
-            ("claude", True, ""),
-            ("codex", False, "marmalade toast"),
-        }
+        for synced in (False, True):
+            hits = deck.deck.search("marmalade").hits
+            told = {(h.agent, h.stale != "", h.snippet) for h in hits}
+            before = ("claude", True, "")
+            rewritten = (
+                before if not (synced and archive) else ("claude", False, "marmalade sandwich")
+            )
+            kept = ("codex", False, "marmalade toast") if archive else ("codex", True, "")
+            assert told == {rewritten, kept}
+            scanned = deck.deck.scan_rows("marmalade (sand|toast)")["hits"]
+            expected = {t[2] for t in told if t[2]}
+            assert {h["snippet"] for h in scanned} == expected
+            deck.sync()
 
 
 def test_scripts_without_spaces_and_accents(tmp_path: Path) -> None:
@@ -439,3 +449,41 @@ def test_a_hit_as_json_has_the_documented_fields(everything: hub.Decklog) -> Non
     assert set(page) == {"hits", "next", "covered"}
     assert set(page["hits"][0]) == set(Hit.__struct_fields__)
     json.dumps(page)
+
+
+def test_searches_between_syncs_of_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decklog.sync.FORK_BYTES", 0)
+    home = tmp_path / "home"
+    with Synced(home, tmp_path / "own", jobs=2) as deck, Synced(home, tmp_path / "own") as other:
+        for n in range(6):
+            for talk in (Claude(f"talk{n}"), Codex(f"019b7000-0000-7000-8000-{n:012}")):
+                talk.prompt(f"marmalade number {n}")
+                talk.write(home)
+            deck.sync()
+            assert deck.deck.search_count("marmalade") == 2 * n + 2
+            if n % 2:  # shards that another deck of this process has open
+                assert len(other.deck.search("marmalade", limit=50).hits) == 2 * n + 2
+        assert deck.dump() == clean(home, tmp_path / "new")
+
+
+def test_a_store_of_an_older_format_goes_on(tmp_path: Path) -> None:
+    home, own = tmp_path / "home", tmp_path / "own"
+    talk = Claude("talk")
+    talk.prompt("marmalade")
+    talk.write(home)
+    with Synced(home, own) as deck:
+        deck.sync()
+        before = deck.dump()
+        db = deck.store.db
+        db.create_scalar_function("unpacked", zlib.decompress, 1)
+        db.execute("update event set body = unpacked(body)")
+        db.pragma("user_version", 2)
+    for shard in own.glob("text-*.db*"):
+        shard.unlink()
+    with Synced(home, own) as deck:
+        assert deck.store.get("text_pending") == "0"
+        deck.store.put("text_pending", "1")
+        deck.sync()
+        assert deck.dump() == before

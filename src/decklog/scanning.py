@@ -25,7 +25,7 @@ from decklog.patterns import Pattern
 from decklog.searching import NO_JSON, Readback, strings
 from decklog.standing import Copies
 from decklog.store.events import KIND_NAMES, NOWHEN, unpack
-from decklog.store.queries import session_conditions
+from decklog.store.queries import SEARCHED, session_conditions
 from decklog.store.text.finding import Found
 from decklog.store.text.matching import snippet
 
@@ -86,7 +86,8 @@ class Scan:
         sql = f"""select max(s.last_at), src.id, src.uri, src.kind, src.agent, src.gone,
             src.offset from session s
             join part p on p.session = s.name join source src on src.id = p.source
-            where not p.superseded and {conditions} group by src.id order by 1 desc, src.id"""
+            where {SEARCHED.replace("s.uri", "src.uri")} and {conditions} group by src.id
+            order by 1 desc, src.id"""
         found: list[Source] = []
         with Copies(self.store.folder) as copies:
             for last_at, source, uri, kind, agent, gone, offset in self.db.execute(sql, values):
@@ -97,8 +98,8 @@ class Scan:
 
     def _placed(self, source: int, matches: list[Match]) -> Iterator[tuple[Found, Match]]:
         """The events that hold the matches, those that are wanted."""
-        sql = """select p.part, p.session from part p join session s on s.name = p.session
-            where p.source = ? and not p.superseded"""
+        sql = f"""select p.part, p.session from part p join source s on s.id = p.source
+            where p.source = ? and {SEARCHED}"""
         parts = dict(self.db.execute(sql, (source,)))
         by_offset: dict[int, Match] = {m[0]: m for m in matches if m[1] < 0}
         by_number: dict[int, Match] = {m[1]: m for m in matches if m[1] >= 0}

@@ -16,6 +16,7 @@ from decklog.indexing import Shards
 from decklog.model import Usage
 from decklog.plan import News, Plan
 from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Copied, Projection, Step, Task, Told
+from decklog.store import text
 from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
 from decklog.store.text import SHARDS
@@ -309,7 +310,9 @@ def _read_all(
 
     documents = {t.source: t.uri for t in tasks if t.kind != "jsonl" and t.version != "anchor"}
     stream: Iterator[Batch | Step | Told | Copied]
-    if jobs > 1 and total > FORK_BYTES and len(tasks) > 1 and sys.platform != "win32":
+    store.release()
+    forks = sys.platform != "win32" and not (work.text and text.opened)
+    if jobs > 1 and total > FORK_BYTES and len(tasks) > 1 and forks:
         from decklog import workers
 
         # each shard of the index has one process that writes to it

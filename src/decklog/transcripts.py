@@ -33,7 +33,7 @@ from decklog.model import (
 )
 from decklog.standing import Copies, stands
 from decklog.store import REWRITTEN
-from decklog.store.queries import basis
+from decklog.store.queries import SHIFT, basis
 
 if TYPE_CHECKING:
     from decklog.archive import CopyReader
@@ -180,7 +180,8 @@ def around(store: Any, session: str, seq: int, count: int) -> list[Event]:
     """The event with a number, and so many before and after it; nothing when there is none."""
     before: deque[Event] = deque(maxlen=count + 1)
     found: list[Event] = []
-    for event in events(store, session):
+    left = 0
+    for event in _holding(store, session, seq):
         if found:
             found.append(event)
         else:
@@ -191,6 +192,22 @@ def around(store: Any, session: str, seq: int, count: int) -> list[Event]:
         if found and len(found) == left:
             break
     return found
+
+
+def _holding(store: Any, session: str, seq: int) -> Iterator[Event]:
+    """The events of a session among which a number is: also of what was read of a file before it
+    was rewritten, which is no part of the session as it stands."""
+    order = store.numbering(session)
+    source = order[seq // SHIFT] if seq // SHIFT < len(order) else None
+    old = next((p for p in store.parts(session) if p["id"] == source and p["superseded"]), None)
+    if old is None:
+        yield from events(store, session)
+        return
+    with Copies(store.folder) as copies:
+        old["copy"] = copies.find(old)
+    for event in of_source(old):
+        if event.session == session:
+            yield msgspec.structs.replace(event, seq=event.seq + seq // SHIFT * SHIFT)
 
 
 def of_source(part: Mapping[str, Any]) -> Iterator[Event]:

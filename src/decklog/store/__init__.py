@@ -93,6 +93,9 @@ if TYPE_CHECKING:
         def parts(self, session: str) -> list[dict[str, Any]]:
             """Sources of a session, the ones that count first."""
 
+        def numbering(self, session: str) -> list[int]:
+            """Sources of a session in the order in which their events are numbered."""
+
         def shift(self, session: str, source: int) -> int:
             """What is added to the sequence numbers of a source in a session of several."""
 

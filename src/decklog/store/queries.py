@@ -28,6 +28,9 @@ COUNT_NAMES = [
 _TEXTS = ["project", "cwd", "branch", "title", "prompt", "model", "agent_version"]
 _TIMES = ["started_at", "ended_at", "last_at"]
 
+SEARCHED = "(not p.superseded or instr(s.uri, '#rewritten-'))"
+"""SQL for the parts ``p`` of sources ``s`` that are searched: all but twins, and also what was read
+of files before they were rewritten."""
 SHIFT = 10_000_000
 """Numbers of the next source of a session begin so much higher: none changes when one grows."""
 
@@ -140,12 +143,17 @@ class Reading:
         row = self.db.execute("select title from session where name = ?", (session,)).fetchone()
         return str(row[0] or "") if row else ""
 
+    def numbering(self, session: str) -> list[int]:
+        """Sources of a session in the order in which their events are numbered; last what was
+        read of files before they were rewritten."""
+        sql = f"""select p.source from part p join source s on s.id = p.source
+            where p.session = ? and {SEARCHED}
+            order by p.superseded, p.completeness <> 'full', s.uri"""
+        return [r[0] for r in self.db.execute(sql, (session,))]
+
     def shift(self, session: str, source: int) -> int:
         """What is added to the sequence numbers of a source in a session that has several."""
-        sql = """select p.source from part p join source s on s.id = p.source
-            where p.session = ? and not p.superseded
-            order by p.completeness <> 'full', s.uri"""
-        order = [r[0] for r in self.db.execute(sql, (session,))]
+        order = self.numbering(session)
         return SHIFT * order.index(source) if source in order else 0
 
     def usage(self, by: str, where: dict[str, Any]) -> list[dict[str, Any]]:

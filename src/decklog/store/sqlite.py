@@ -134,9 +134,7 @@ class SqliteStore(queries.Reading):
         except (OSError, apsw.ConnectionClosedError):
             pass  # there is none, or it is closed already
         self.db.close()
-        for shard in self._shards.values():
-            shard.close()
-        self._shards.clear()
+        self.release()
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
@@ -415,6 +413,12 @@ class SqliteStore(queries.Reading):
             known = os.urandom(16).hex()
             self.put("identity", known)
         return known
+
+    def release(self) -> None:
+        """Close the shards that are kept open."""
+        for shard in self._shards.values():
+            shard.close()
+        self._shards.clear()
 
     def shards(self) -> list[Shard]:
         """The shards of the text index, kept open to be read; those that there are."""

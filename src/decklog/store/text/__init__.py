@@ -45,6 +45,11 @@ class Absent(Exception):
     """There is no such shard, or it is of another store."""
 
 
+opened: list[Shard] = []
+"""Shards that this process has open. A fork must not open one of them again: what SQLite knows of
+its locks would be that of the parent."""
+
+
 class Shard:
     """One file of the index, to be read. Raises `Absent`, StoreError and its kin."""
 
@@ -58,6 +63,7 @@ class Shard:
             raise failure(self.path, error) from None
         finally:
             os.umask(old)
+        opened.append(self)
 
     def _open(self, identity: str) -> None:
         if not os.path.exists(self.path):
@@ -75,6 +81,8 @@ class Shard:
 
     def close(self) -> None:
         self.db.close()
+        if self in opened:
+            opened.remove(self)
 
     def get(self, key: str) -> str | None:
         row = self.db.execute("select value from meta where key = ?", (key,)).fetchone()

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from heapq import nsmallest
 
 from decklog.store.events import Places
-from decklog.store.queries import session_conditions
+from decklog.store.queries import SEARCHED, session_conditions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,9 +61,12 @@ class Finder:
         self.shards: list[Shard] = store.shards()
         self._parts: dict[int, tuple[dict[int, str], bool]] = {}
         self._all_parts = False
+        self._old: set[int] = set()
+        """Sources that were read before their file was rewritten."""
         self._parts_sql = f"""select p.part, p.session, exists(select 1 from part q
-            where q.source = p.source and q.part > 0) from part p join session s
-            on s.name = p.session where {conditions} and not p.superseded"""
+            where q.source = p.source and q.part > 0), p.superseded from part p
+            join session s on s.name = p.session join source src on src.id = p.source
+            where {conditions} and {SEARCHED.replace("s.uri", "src.uri")}"""
 
     # -- newest first --------------------------------------------------------------------------
 
@@ -108,7 +111,14 @@ class Finder:
         after: tuple[int, str, int] | None,
     ) -> list[Found]:
         found = [*best, *self._found(shard, run[1], run[0], numbers, after)]
-        return nsmallest(limit, found, key=_key)
+        return nsmallest(limit, self._once(found), key=_key)
+
+    def _once(self, found: list[Found]) -> list[Found]:
+        """Without what a rewritten file still says in the same place of its session."""
+        if self._old.isdisjoint(f.source for f in found):
+            return found
+        now = {(f.at, f.session) for f in found if f.source not in self._old}
+        return [f for f in found if f.source not in self._old or (f.at, f.session) not in now]
 
     def _every(
         self, shard: Shard, limit: int, after: tuple[int, str, int] | None, best: list[Found]
@@ -177,7 +187,7 @@ class Finder:
                     some += 1
                 if some >= wanted:
                     break
-        return nsmallest(wanted, found, key=lambda f: (f.score, f.key))[skip:]
+        return nsmallest(wanted, self._once(found), key=lambda f: (f.score, f.key))[skip:]
 
     # -- how many ------------------------------------------------------------------------------
 
@@ -204,10 +214,12 @@ class Finder:
             if self._all_parts:
                 return _NONE
             known = self._parts[source] = ({}, False)
-            for part, session, mixed in self.db.execute(
+            for part, session, mixed, old in self.db.execute(
                 f"{self._parts_sql} and p.source = ?", (*self.values, source)
             ):
                 known[0][part] = session
+                if old:
+                    self._old.add(source)
                 known = self._parts[source] = (known[0], bool(mixed))
         return known
 
@@ -216,7 +228,9 @@ class Finder:
             return
         sql = self._parts_sql.replace("select ", "select p.source, ", 1)
         self._parts.clear()
-        for source, part, session, mixed in self.db.execute(sql, self.values):
+        for source, part, session, mixed, old in self.db.execute(sql, self.values):
+            if old:
+                self._old.add(source)
             parts, _ = self._parts.get(source) or ({}, False)
             parts[part] = session
             self._parts[source] = (parts, bool(mixed))
