@@ -17,6 +17,7 @@ from decklog.model import Usage
 from decklog.plan import News, Plan
 from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Copied, Projection, Step, Task, Told
 from decklog.store import text
+from decklog.store.queries import TEXT_PENDING, TEXT_SHARDS
 from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
 from decklog.store.text import SHARDS
@@ -31,8 +32,6 @@ FORK_BYTES = 24 << 20
 """Below this much to read one process does it all."""
 INLINE_BYTES = 32 << 20
 """So much text is indexed by whatever command comes along; more waits for a sync or search."""
-TEXT_PENDING = "text_pending"
-"""Key of how many bytes of sources the text index lacks, about; "0" only when it lacks nothing."""
 
 
 class Report(NamedTuple):
@@ -181,10 +180,15 @@ def _finish(store: SqliteStore, mark: str, work: _Work | None = None) -> int:
     problems = store.partial()
     store.put_all({
         "fingerprint": mark, "problems": str(problems), "retry": str(int(store.unfinished())),
-        **({TEXT_PENDING: str(work.pending)} if work else {}),
+        **({TEXT_PENDING: str(work.pending), TEXT_SHARDS: _text_files(store)} if work else {}),
         **({ARCHIVE_BEHIND: str(work.copying.behind)} if work and work.copying else {}),
     })  # fmt: skip
     return problems
+
+
+def _text_files(store: SqliteStore) -> str:
+    paths = [text.path(store.folder, n) for n in range(SHARDS)]
+    return " ".join(os.path.basename(p) for p in paths if os.path.exists(p))
 
 
 class _Work:
@@ -227,9 +231,8 @@ def _plan(
 ) -> tuple[Plan, _Work]:
     """What to read, for rows, texts and archive. All that the text index lacks is looked for when
     it is to be ``complete``, or lacks little. ``shards`` of it that are open are used."""
-    pending = store.get(TEXT_PENDING)
-    left = int(pending or 0)
-    look_back = pending != "0" and news is None and (complete or left <= INLINE_BYTES)
+    left = int(store.get(TEXT_PENDING) or 0)
+    look_back = not store.texts_complete() and news is None and (complete or left <= INLINE_BYTES)
     with nullcontext(shards) if shards else closing(_shards(store)) as opened:
         lacking = indexing.Lacking(opened)
         behind = lacking.behind if look_back else None

@@ -222,7 +222,7 @@ class Decklog(Numbers, Search, Health, Following):
         if not self.config.sync:
             return ""
         looked = self._look()
-        if not looked[2] and not (complete and self.store.get("text_pending") != "0"):
+        if not looked[2] and not (complete and not self.store.texts_complete()):
             return ""
         try:
             self._run(looked, progress, 2.0, complete=complete)
@@ -234,7 +234,7 @@ class Decklog(Numbers, Search, Health, Following):
         """`sync`, or None when nothing on disk changed, all texts are indexed and the archive has
         all that was read."""
         looked = self._look()
-        news = looked[2] or self.store.get("text_pending") != "0"
+        news = looked[2] or not self.store.texts_complete()
         late = self.config.archive and self.store.get("archive_behind") != "0"
         return self._run(looked, progress, 30.0) if news or late else None
 
