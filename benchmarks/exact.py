@@ -84,6 +84,19 @@ def sizes(stage: Stage) -> str:
     return f"on disk: decklog {ours / 1e6:,.0f} MB, agentsview {theirs / 1e6:,.0f} MB{ratio}"
 
 
+ARCHIVE_GOAL = 0.25
+"""Bytes of the archive over those of the transcripts, at most."""
+
+
+def archived(stage: Stage) -> str:
+    """How large the archive is, all its files counted."""
+    folder = stage.state("decklog") / "archive"
+    size = sum(p.stat().st_size for p in folder.iterdir()) if folder.is_dir() else 0
+    ratio = size / stage.size
+    verdict = "as wanted" if 0 < ratio <= ARCHIVE_GOAL else f"MISSED, {ARCHIVE_GOAL} is the goal"
+    return f"archive: {size / 1e6:,.0f} MB, {ratio:.3f} of the transcripts: {verdict}"
+
+
 def check_rivals(stage: Stage, truth: Values) -> list[Check]:
     """Of those that can be had; agentsview answers from the index it has by now."""
     checks = []

@@ -87,7 +87,7 @@ def measure_main(stage: Stage, found: Report, cases: Sequence[Case]) -> None:
     found.results = measure_all(stage, cases, found)
     planted = exact.recall(stage)
     found.exact = found.exact and not any("MISSING" in line for line in planted)
-    found.notes += [*planted, exact.sizes(stage)]
+    found.notes += [*planted, exact.sizes(stage), exact.archived(stage)]
     if truth:
         found.exactness = exact.table(checks + exact.check_rivals(stage, truth), truth)
 

@@ -488,3 +488,18 @@ def test_text_stays_findable_when_its_source_is_gone_or_rewritten(home: Path, de
         assert hit.stale == ""
         (row,) = deck.deck.scan_rows(f"{word[:3]}.*{word[-2:]}")["hits"]
         assert word in row["snippet"]
+
+
+def test_packs_that_were_taken_away_are_missed_and_made_again(home: Path, deck: Synced) -> None:
+    made = talk()
+    made.write(home)
+    deck.sync()
+    folder = Path(deck.deck.config.data_dir, "archive")
+    for pack in folder.glob("pack-*"):
+        pack.unlink()
+    damage = [r for r in deck.deck.archive.verify() if "detail" in r]
+    assert [r["source"] for r in damage] == ["", str(home / made.path)]
+    assert "the pack is missing" in damage[0]["detail"]
+    assert deck.deck.sync_if_news() is not None
+    assert states(deck) == {"talk.jsonl": "live"}
+    assert not [r for r in deck.deck.archive.verify() if "detail" in r]

@@ -324,8 +324,8 @@ class Copying:
     def _late(self, known: Mapping[str, SourceRow], met: set[str]) -> Iterator[tuple[str, int]]:
         """Sources on disk of which the archive has less than the store, and by how many bytes."""
         for uri, row in known.items():
-            _, _, kind, size, mtime_ns, *_, version, gone = row
-            if gone or size < 0 or uri not in met or REWRITTEN in uri or not _to_copy(uri, row):
+            _, _, kind, size, mtime_ns, *_, version, _ = row
+            if uri not in met or not should_have(uri, row):
                 continue
             copy = self.copy(uri)
             if copy is None or (copy.size, copy.mtime_ns, copy.version) != (
@@ -379,10 +379,11 @@ class Copying:
         self.archive.learn(_sample(places, need), self.archive.index.total() + pending)
 
 
-def _to_copy(uri: str, row: SourceRow) -> bool:
-    kind, size, version = row[2], row[3], row[10]
-    if kind == "json":
-        return size <= sources.MAX_DOCUMENT
+def should_have(uri: str, row: SourceRow) -> bool:
+    """True for a source on disk of which the archive should have a copy."""
+    kind, size, version, gone = row[2], row[3], row[10], row[11]
+    if gone or size < 0 or REWRITTEN in uri or (kind == "json" and size > sources.MAX_DOCUMENT):
+        return False
     return kind in _COPIED and version != "anchor"
 
 

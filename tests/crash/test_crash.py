@@ -96,6 +96,7 @@ class Home:
         with Synced(self.home, self.own) as deck:
             deck.sync()
             assert deck.store.db.pragma("integrity_check") == "ok"
+            assert not [r for r in deck.deck.archive.verify() if "detail" in r]
             seen, new = deck.dump(), clean(self.home, self.own.parent / name)
             assert seen == new, different(seen, new)
 

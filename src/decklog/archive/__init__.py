@@ -29,6 +29,7 @@ import apsw
 from decklog import durable
 from decklog.archive import packs, records
 from decklog.archive.dictionary import Packing, learn
+from decklog.archive.index import FILE as INDEX
 from decklog.archive.index import Block, Copy, Index
 from decklog.errors import StoreError
 
@@ -115,6 +116,19 @@ class Archive:
             if (st.st_ino, True) != (known[name][0], st.st_size <= known[name][1]):
                 return True
         return False
+
+    def missing(self) -> list[str]:
+        """Packs that are indexed and not there any more. The index is brought up to those that are
+        when it is next asked."""
+        if self._index is None:
+            if not os.path.exists(os.path.join(self.folder, INDEX)):
+                return []
+            self._index = self._opened()
+        there = set(packs.names(self.folder))
+        lost = [name for name in self._index.packs() if name not in there]
+        if self._writer is None:
+            self.close()
+        return lost
 
     def copies(self, *, superseded: bool = False) -> list[Copy]:
         """What is archived, by uri. Empty where there is no archive."""

@@ -47,12 +47,14 @@ def verify(archive: Archive, *, repair: bool = False) -> Iterator[Damage | Check
     if not archive.exists():
         yield Checked(0, 0, 0, 0, 0)
         return
+    for name in archive.missing():
+        path = os.path.join(archive.folder, name)
+        yield Damage(path, 0, 0, "", 0, "the pack is missing, with all that was in it")
     yield from _dictionaries(archive, repair=repair)
     names = packs.names(archive.folder)
     owners = {(b.pack, b.at): (c.uri, b) for c in archive.copies(superseded=True)
               for b in archive.index.blocks(c.id)}  # fmt: skip
     blocks = size = raw = 0
-    sound: set[tuple[str, int]] = set()
     for name in names:
         path = os.path.join(archive.folder, name)
         try:
@@ -68,7 +70,6 @@ def verify(archive: Archive, *, repair: bool = False) -> Iterator[Damage | Check
                     uri, block = owners.get((name, found.at), ("", None))
                     try:
                         raw += len(archive.raw(found.head, found.body, name, found.at))
-                        sound.add((name, found.at))
                     except Damaged as error:
                         start = block.offset if block else found.head.offset
                         yield Damage(path, found.at, found.size, uri, start, str(error))
@@ -81,9 +82,6 @@ def verify(archive: Archive, *, repair: bool = False) -> Iterator[Damage | Check
             if b.offset > at:
                 yield _lost(archive, copy.uri, at, b.offset)
             at = b.offset + b.raw
-            if (b.pack, b.at) not in sound and b.pack not in names:
-                path = os.path.join(archive.folder, b.pack)
-                yield Damage(path, b.at, b.packed, copy.uri, b.offset, "the pack is missing")
         if at < copy.stop:
             yield _lost(archive, copy.uri, at, copy.stop)
     yield Checked(len(names), blocks, len(copies), size, raw)

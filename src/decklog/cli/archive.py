@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -21,10 +22,12 @@ def ls(*, sample: bool, **values: Any) -> int:
         if values["json"]:
             output.json_array(rows)
             return 0
-        if not rows:
+        if rows:
+            _table(deck, rows)
+        elif deck.archive.size()["agents"]:
+            output.write("No such copies.")
+        else:
             _nothing(deck)
-            return 0
-        _table(deck, rows)
     return 0
 
 
@@ -95,7 +98,7 @@ def verify(*, sample: bool, **values: Any) -> int:
             damage = "detail" in row
             wrong += damage and not row["repaired"]
             if values["json"]:
-                output.json_object(row)
+                output.json_line(json.dumps(row, ensure_ascii=False))
             elif damage:
                 _damage(row)
             else:
@@ -169,7 +172,7 @@ def restore(*, sample: bool, **values: Any) -> int:
         )
     for row in rows:
         if values["json"]:
-            output.json_object(row)
+            output.json_line(json.dumps(row, ensure_ascii=False))
             continue
         done = "wrote" if row["done"] == "written" else "as it was"
         text = f"{done}  {row['path']} ({figures.size(row['bytes'])})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from decklog.copying import should_have
 from decklog.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
@@ -166,7 +167,28 @@ class Archived:
                 told = row._asdict()
                 if isinstance(row, Damage):
                     told["source"] = told.pop("uri")
+                else:
+                    yield from self._without()
                 yield told
+
+    def _without(self) -> Iterator[dict[str, Any]]:
+        """What is to be said of sources on disk that have no copy though they should: the next
+        sync looks at all of them again."""
+        copies = {c.uri for c in self.files.copies()}
+        known = self.deck.store.known()
+        found = [uri for uri, row in known.items() if uri not in copies and should_have(uri, row)]
+        if found and self.pending() == 0:
+            with self.deck.store.writing():
+                self.deck.store.put("archive_behind", "1")
+            yield {
+                "file": self.files.folder,
+                "offset": 0,
+                "length": 0,
+                "source": found[0],
+                "start": 0,
+                "detail": f"no copy of {len(found):,} sources on disk; decklog sync makes them",
+                "repaired": "",
+            }
 
     # -- restoring -----------------------------------------------------------------------------
 
