@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,7 +26,7 @@ from decklog.model.panes import Supervised
 from decklog.supervisor import Request, Supervisor
 from tmux_server import needs_tmux, until
 
-ACTIONS = int(os.environ.get("DECKLOG_ACTIONS", "60"))
+ACTIONS = int(os.environ.get("DECKLOG_ACTIONS", "150"))
 SEED = int(os.environ.get("DECKLOG_SEED", "0")) or random.randrange(1, 1 << 30)
 FLEET = 5
 NAMES = [
@@ -205,6 +206,7 @@ class Chaos:
 
     def check(self) -> None:
         """What the registry says, and what is there."""
+        time.sleep(0.5)  # a killed process takes a moment
         self.boss.look()
         registry = self.boss.registry.panes()
         assert set(self.known) <= set(registry)  # nothing is forgotten

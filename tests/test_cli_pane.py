@@ -120,3 +120,24 @@ def test_release(shell: Shell) -> None:
     assert shell("kill", "--release", one["id"]) == f"{one['id']}: released\n"
     (row,) = shell.json("ls")
     assert (row["id"], row["pid"]) == ("", one["pid"])
+
+
+@pytest.mark.spec("D1", "R92")
+def test_watching_tells_what_changes_and_is_idle_otherwise(shell: Shell) -> None:
+    shell.crew.fake(busy=2.5)
+    shell.json("new", "claude", "--name", "web")
+    command = [sys.executable, "-m", "decklog", "pane", "ls", "-w", "--json"]
+    with subprocess.Popen(
+        command, env=shell.crew.room.env, stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        seen = [json.loads(watching.stdout.readline())[0]["state"]]
+        while seen[-1] != "idle":
+            seen.append(json.loads(watching.stdout.readline())[0]["state"])
+        shell.crew.room.tmux("decklog", "send-keys", "-t", "%0", "work", "Enter")
+        while seen[-1] != "busy":
+            seen.append(json.loads(watching.stdout.readline())[0]["state"])
+        while seen[-1] != "idle":
+            seen.append(json.loads(watching.stdout.readline())[0]["state"])
+        watching.terminate()
+    assert "unknown" not in seen[1:]

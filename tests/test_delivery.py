@@ -22,7 +22,7 @@ from decklog.supervisor import Request
 from decklog.supervisor.delivery import LINE_MOST, Input, checked, terminal_input
 from tmux_server import needs_tmux, until
 
-SENDS = int(os.environ.get("DECKLOG_SENDS", "48"))
+SENDS = int(os.environ.get("DECKLOG_SENDS", "96"))
 
 
 @pytest.fixture

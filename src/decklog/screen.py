@@ -115,12 +115,24 @@ def holds(screen: Screen, text: str, given: str) -> bool | None:
     bare, wanted = _skeleton(content), _skeleton(given)
     if bare == wanted or _whole(screen.composer.folded, content):
         return bool(content)
-    return len(bare) >= 20 and bare in wanted
+    drawn = len(_squeezed(given)) > len(wanted)  # some of it is not comparable
+    return (drawn or len(bare) >= 20) and bool(content) and bare in wanted
 
 
 def tail(text: str, size: int = TAIL) -> str:
     """The end of a screen, without the empty lines below it."""
     return "\n".join(line.rstrip() for line in text.rstrip().split("\n"))[-size:]
+
+
+def repeats(text: str, given: str) -> bool:
+    """Whether a line of the screen begins as the given text does: as agents repeat a prompt."""
+    first = _skeleton(next(line for line in given.split("\n") if line.strip()))[:30]
+    lines = (_skeleton(line.strip(" ❯›>┃│")) for line in text.split("\n"))
+    return len(first) > 1 and any(line.startswith(first) for line in lines)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 def _skeleton(text: str) -> str:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from decklog.model.panes import Delivery
 
 HEAD = ("ID", "NAME", "AGENT", "PANE", "SESSION", "STATE", "SINCE", "FOLDER")
-WATCH = 0.25
-"""Seconds between looks with ``--watch``."""
 
 
 def ls(*, sample: bool, **values: Any) -> int:
@@ -36,19 +34,14 @@ def ls(*, sample: bool, **values: Any) -> int:
 def _watch(deck: hub.Decklog, values: dict[str, Any]) -> int:
     from json import dumps
 
-    last = None
-    while True:
-        rows = deck.panes.json_rows(everything=values["all"])
-        shown = [{**r, "evidence": len(r["evidence"])} for r in rows]
-        if shown != last:
-            last = shown
-            if values["json"]:
-                output.json_line(dumps(rows, ensure_ascii=False))
-            else:
-                output.clear()
-                _list(rows, False)
-            output.flush()
-        time.sleep(WATCH)
+    for rows in deck.panes.watch(everything=values["all"]):
+        if values["json"]:
+            output.json_line(dumps(rows, ensure_ascii=False))
+        else:
+            output.clear()
+            _list(rows, False)
+        output.flush()
+    return 0
 
 
 def _list(rows: Sequence[dict[str, Any]], as_json: bool) -> None:

@@ -196,6 +196,23 @@ class Fleet:
             self._running[n] = _with_thought(one, one.thought, now)
         return self._running
 
+    def stamps(self) -> tuple[object, ...]:
+        """Equal to those of before while no file changed that the agents of the last look write:
+        transcripts, and what they keep of their own processes."""
+        paths = []
+        for t in self._transcripts.values():
+            path = t.uri.partition("#")[0]
+            paths += [path] if t.kind == "jsonl" else [path, f"{path}-wal"]
+        for tree in self.trees:
+            patterns = [p for p in self.agents[tree.agent].own_files(self.env) if "*" not in p]
+            paths += [
+                pattern.replace("{pid}", str(p.pid))
+                for p in tree.members
+                if p.agent
+                for pattern in patterns
+            ]
+        return tuple(_stamp(path) for path in paths)
+
     def _sessions(self, found: matching.Matches) -> dict[str, Session]:
         ids = sorted({m.session for m in found.matches if m.session})
         return {s.id: s for s in self.deck.sessions(ids=ids)} if ids else {}
@@ -348,6 +365,14 @@ class Fleet:
         from decklog import tmux
 
         return tmux.panes(self.env)
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        st = os.stat(path)
+    except OSError:
+        return None
+    return st.st_size, st.st_mtime_ns
 
 
 def _now() -> int:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from decklog.supervisor import Occupant, Row, Supervisor
 from decklog.supervisor.delivery import Witness as Says
 from decklog.supervisor.sight import Place, place
 from decklog.supervisor.starting import Plan, Request
+from decklog.supervisor.watching import Watch
 from decklog.supervisor.witness import Witness
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Panes", "Plan", "Request", "Row"]
 
+LOOK = 0.2
+"""Seconds between looks while watching, where there are not more than MANY panes."""
+MANY = 100
+ANYWAY = 5.0
+"""Seconds after which everything is looked at although nothing told of a change."""
+SOON = 1.1
+"""The same while some agent works: it takes two looks a second apart to see it rest."""
+RESTLESS = ("starting", "busy", "waiting_approval", "waiting_answer", "background", "unknown")
+WEIGHED = ("evidence", "confidence", "title", "screen")
+"""What changes without anything happening."""
 REFRESH = 1.0
 """Seconds between looks for new sessions."""
 
@@ -93,6 +104,36 @@ class Panes(Supervisor):
     def json_rows(self, *, screen: bool = False, everything: bool = False) -> list[dict[str, Any]]:
         """`rows` as plain rows: what ``decklog pane ls --json`` prints."""
         return [row_json(row) for row in self.rows(screen=screen, everything=everything)]
+
+    def watch(
+        self, *, everything: bool = False, interval: float = LOOK
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The rows of `json_rows`, now and whenever one of them changed. Ends never.
+
+        A look costs one question to each tmux server and two ``stat`` for each agent; only when one
+        of them tells of something, and every few seconds, everything is looked at.
+        """
+        last: list[dict[str, Any]] | None = None
+        who: dict[Place, str] = {}
+        stamps: tuple[object, ...] = ()
+        due = 0.0
+        with Watch(self) as watch:
+            while True:
+                tick = watch.tick(who)
+                now = self.deck.fleet.stamps()
+                if tick.changed or now != stamps or time.monotonic() >= due:
+                    found = self.rows(everything=everything)
+                    who = {place(r.pane): r.occupant.process.agent for r in found
+                           if r.pane is not None and r.occupant is not None}  # fmt: skip
+                    stamps = self.deck.fleet.stamps()
+                    rows = [row_json(row) for row in found]
+                    restless = any(r["state"] in RESTLESS for r in rows)
+                    due = time.monotonic() + (SOON if restless else ANYWAY)
+                    shown = [{k: v for k, v in r.items() if k not in WEIGHED} for r in rows]
+                    if shown != last:
+                        last = shown
+                        yield rows
+                time.sleep(interval * max(1.0, len(tick.panes) / MANY))
 
 
 def row_json(row: Row) -> dict[str, Any]:

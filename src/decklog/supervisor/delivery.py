@@ -256,9 +256,7 @@ class Sending:
         """Whether the screen tells that the text was taken: the agent works, or repeats it."""
         if any(e.says == "busy" for e in evidence):
             return True
-        first = self._text.strip().split("\n")[0][:40].strip()
-        said = (line.strip(" ❯›>┃│") for line in shown.split("\n"))
-        return len(first) > 2 and any(line.startswith(first) for line in said)
+        return screens.repeats(shown, self._text)
 
     def _press(self) -> None:
         self.enters += 1
