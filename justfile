@@ -48,6 +48,10 @@ test-long:
 crash-long:
     DECKLOG_LONG=1 DECKLOG_FULL_SIZE=1 DECKLOG_KILLS=150 {{bin}}/python -m pytest -o timeout=36000 tests/crash
 
+# how soon an appended line is told, and what watching costs
+bench-live *args:
+    {{bin}}/python benchmarks/live.py {{args}}
+
 # against the rivals, side by side; writes docs/performance.md
 bench *args:
     {{bin}}/python benchmarks/run.py {{args}}

@@ -5,8 +5,9 @@
     python benchmarks/live.py --only latency --appends 500
 
 ``latency``: lines are appended to random transcripts of many; the time until ``tail -f`` prints
-each, and until `deck.changes` gives it. ``idle``: processor time and memory of a daemon that
-watches ten thousand files in which nothing happens. ``growing``: a thousand files grow at once.
+each, until `deck.changes` gives it, and until a search finds it. ``idle``: processor time and
+memory of a daemon that watches ten thousand files in which nothing happens. ``growing``: a thousand
+files grow at once.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 from uuid import UUID
 
 import decklog
+import decklog.hub
 
 RECORDS = 20
 """Lines of a transcript to begin with."""
@@ -145,6 +147,19 @@ def latency(files: int, appends: int) -> None:
 
         threading.Thread(target=follow, daemon=True).start()
         print(f"changes(), {files:,} files: {told(marks.append(at, appends))}")
+        print(f"search, {files:,} files: {told(list(found(at, deck, appends // 3)))}")
+
+
+def found(at: Home, deck: decklog.hub.Decklog, appends: int) -> Iterator[float]:
+    """Seconds from an append until a search that is asked again and again finds it."""
+    for i in range(appends):
+        word = f"needle{i}in{random.getrandbits(32)}"
+        at.append(random.choice(at.paths), word)
+        began = time.perf_counter()
+        while not deck.search(word, limit=1).hits:
+            time.sleep(0.001)
+        yield time.perf_counter() - began
+        time.sleep(0.03)
 
 
 def used(pid: int) -> tuple[float, int]:

@@ -10,10 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
-from decklog import agents, live, testing, watching
+from decklog import agents, live, sync, testing, watching
 from decklog.hub import Decklog
 from decklog.model import (
     Change,
@@ -234,6 +235,60 @@ def test_only_what_was_asked_for(place: Place, deck: Decklog) -> None:
     place.say("here")
     assert len(taken(deck, all_of_it)) > 2
     assert prompts(taken(deck, mine)) == ["here"]
+
+
+# --- counted work -----------------------------------------------------------------------------
+
+
+def work_of_one_line(place: Place, prompts: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Transcripts opened, bytes read of them, rows written before it was told, for one line that
+    is appended to a transcript of so many prompts."""
+    for i in range(prompts):
+        place.talk.prompt(f"{i} " + "x" * 1000)
+    place.talk.write(place.home)
+    monkeypatch.setattr(live, "SETTLE_AFTER", 10.0)
+    with place.deck() as deck:
+        changes = deck.changes(types=["user_message"])
+        place.say("the first one may cost more")
+        assert changes.poll(20)
+        counts = [0, 0, 0]
+        some, pread, opened = sync.some, os.pread, os.open
+
+        def counting_some(store: Any, *given: Any, **named: Any) -> sync.Round:
+            before = store.db.total_changes()
+            done = some(store, *given, **named)
+            counts[2] += store.db.total_changes() - before
+            return done
+
+        def counting_pread(fd: int, n: int, at: int) -> bytes:
+            data = pread(fd, n, at)
+            counts[1] += len(data)
+            return data
+
+        def counting_open(path: str, flags: int, *more: int, **named: int) -> int:
+            counts[0] += str(path) == str(place.path)
+            return opened(path, flags, *more, **named)
+
+        monkeypatch.setattr(os, "pread", counting_pread)
+        monkeypatch.setattr(os, "open", counting_open)
+        monkeypatch.setattr(sync, "some", counting_some)
+        place.say("one line")
+        assert changes.poll(20)
+        monkeypatch.undo()
+    return counts
+
+
+@pytest.mark.spec("R58")
+def test_one_line_costs_what_was_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = []
+    for prompts in (5, 2_000):
+        (tmp_path / str(prompts)).mkdir()
+        costs.append(work_of_one_line(Place(tmp_path / str(prompts)), prompts, monkeypatch))
+    few, many = costs
+    assert (few[0], few[2]) == (many[0], many[2])
+    assert many[0] <= 4  # to see what was read before, to read on, to tell, for the text index
+    assert 0 < many[1] < 32_768  # of two millions
+    assert 0 < many[2] < 20
 
 
 # --- what happens to files --------------------------------------------------------------------

@@ -171,6 +171,7 @@ def test_a_thread_can_be_woken() -> None:
     watcher.close()
 
 
+@pytest.mark.spec("R58")
 def test_an_idle_minute_costs_little(tmp_path: Path) -> None:
     """Ten thousand files: half a sweep of looks a minute, no folder listed, no byte read."""
     for d in range(100):
