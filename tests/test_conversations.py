@@ -234,6 +234,14 @@ def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
         assert [t for t in said if t.startswith(f"{who} ")] == [f"{who} {i}" for i in range(60)]
 
 
+def test_a_writer_that_stands_still_keeps_no_reader(tmp_path: Path) -> None:
+    chats = shelf(tmp_path)
+    chat = chats.new()
+    talk(chat, "one")
+    with durable.Appender(chat.path) as file, file.locked():
+        assert texts(chats.open(chat.id).read()) == ["one"]
+
+
 # --- forks and going back -------------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from decklog.conversations.records import VERSION, BadRecordError, Meta, decode, legacy
 from decklog.conversations.tree import Tree, lineage
 from decklog.errors import FormatError, NotFound
@@ -69,8 +71,8 @@ def load(data: bytes, source: str) -> tuple[Conversation, list[Finding]]:
         except BadRecordError as error:
             raise _refused(source, str(error)) from None
         _check(meta.version, source)
-        numbered = [_named(m, f"line-{i}") for i, m in enumerate(messages, 1)]
-        made = [_named_compaction(compaction)] if compaction else []
+        numbered = [replace(m, id=f"line-{i}") for i, m in enumerate(messages, 1)]
+        made = [replace(compaction, id="line-0")] if compaction else []
         return _conversation(meta, [*made, *numbered], meta.updated_at), []
     tree = Tree("")
     offset = 0
@@ -100,18 +102,6 @@ def _conversation(meta: Meta, entries: list[Message | Compaction], updated_at: i
         entries=tuple(e for e in entries if isinstance(e, Message)),
         compactions=tuple(e for e in entries if isinstance(e, Compaction)),
     )
-
-
-def _named(message: Message, name: str) -> Message:
-    from msgspec.structs import replace
-
-    return replace(message, id=name)
-
-
-def _named_compaction(compaction: Compaction) -> Compaction:
-    from msgspec.structs import replace
-
-    return replace(compaction, id="line-0")
 
 
 def _no_ancestors(name: str) -> Tree:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -99,7 +100,8 @@ class Shelf:
 
     @contextmanager
     def reading(self, path: str, *, held: bool = False) -> Iterator[tuple[int, int]]:
-        """A file and its size at a moment when nobody writes. Raises NotFound, SourceError."""
+        """A file and its size at a moment when nobody writes, or when a writer has stood still
+        for a second. Raises NotFound, SourceError."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -108,10 +110,9 @@ class Shelf:
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror}") from None
         try:
-            if not held:
-                fcntl.flock(fd, fcntl.LOCK_SH)
+            locked = not held and _undisturbed(fd)
             size = os.fstat(fd).st_size
-            if not held:
+            if locked:
                 fcntl.flock(fd, fcntl.LOCK_UN)
             yield fd, size
         except OSError as error:
@@ -263,6 +264,17 @@ def _number(head: Meta) -> int:
     """Number of the sealed file that the one with this head goes on from; 0 for none."""
     found = _rotated.search(head.sealed.file) if head.sealed else None
     return int(found[1]) if found else 0
+
+
+def _undisturbed(fd: int) -> bool:
+    """Wait until nobody writes; False where that takes too long, as when a writer was stopped."""
+    for _ in range(100):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.01)
+    return False
 
 
 def _feed(tree: Tree, fd: int, size: int, path: str, file: int) -> None:
