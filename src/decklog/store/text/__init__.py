@@ -23,13 +23,14 @@ import apsw
 
 from decklog.errors import StoreTooNew
 from decklog.store.connection import Connection, failure
+from decklog.store.events import NOWHEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHARDS = 2
-FORMAT = 1
+FORMAT = 2
 TOKENIZER = ("unicode61", "remove_diacritics", "2")
 
 
@@ -100,10 +101,11 @@ class Shard:
 
     def run(self, first: int) -> tuple[Sequence[int], Sequence[int]]:
         """Times and sequence numbers of the documents of a run."""
-        base, ats, seqs = self.db.execute(
-            "select base, ats, seqs from run where first = ?", (first,)
+        base, base_at, ats, seqs = self.db.execute(
+            "select base, base_at, ats, seqs from run where first = ?", (first,)
         ).fetchone()
-        return array("q", ats), sequence(base, seqs)
+        times = [base_at + t - 1 if t else NOWHEN for t in array("I", ats)]
+        return times, sequence(base, seqs)
 
 
 def sequence(base: int, seqs: bytes) -> list[int]:

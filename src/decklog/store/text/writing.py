@@ -22,18 +22,19 @@ create table cursor(
     carried blob not null, documents integer not null, shortened integer not null);
 create table run(
     first integer primary key, source integer not null, count integer not null,
-    base integer not null, last_at integer not null, ceiling integer not null,
-    ats blob not null, seqs blob not null);
+    base integer not null, base_at integer not null, last_at integer not null,
+    ceiling integer not null, ats blob not null, seqs blob not null);
 create index run_source on run(source, first);
 create virtual table words using fts5(
     text, paths, marks, content='', contentless_delete=1, tokenize='{" ".join(TOKENIZER)}');
-insert into words(words, rank) values('pgsz', 8000);
 insert into words(words, rank) values('hashsize', {24 << 20});
 insert into words(words, rank) values('automerge', 16);
 insert into words(words, rank) values('crisismerge', 64);
 """
 SPAN = 1 << 16
 """Sequence numbers that one run can span: they are kept as two bytes above its base."""
+TIME_SPAN = (1 << 32) - 2
+"""Milliseconds that one run can span: times are kept as four bytes above the first, 0 for none."""
 
 
 class TextCursor(NamedTuple):
@@ -73,7 +74,7 @@ class Writer(Shard):
                 self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
                 self.db.execute("vacuum")
                 self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
-            self.db.pragma("page_size", 8192)
+            self.db.pragma("page_size", 4096)  # what FTS5 makes its own pages for
             self.db.pragma("journal_mode", "wal")
             self.db.execute("begin immediate")
             self.db.execute(SCHEMA)
@@ -83,7 +84,7 @@ class Writer(Shard):
             self.db.execute("commit")
         self.db.pragma("synchronous", 1)
         self.db.pragma("cache_size", -8_192)
-        self.db.pragma("wal_autocheckpoint", 4_000)
+        self.db.pragma("wal_autocheckpoint", 8_000)
 
     def _put(self, key: str, value: str) -> None:
         self.db.execute("insert or replace into meta values(?, ?)", (key, value))
@@ -134,11 +135,12 @@ class Writer(Shard):
         for run in _runs(documents):
             base = run[0].seq
             seqs = array("H", (d.seq - base for d in run)).tobytes()
-            ats = array("q", (NOWHEN if d.at is None else d.at for d in run))
-            last_at = max(ats)
+            times = [d.at for d in run if d.at is not None]
+            base_at, last_at = min(times, default=0), max(times, default=NOWHEN)
+            ats = array("I", (0 if d.at is None else d.at - base_at + 1 for d in run)).tobytes()
             self.ceiling = max(self.ceiling, last_at)
-            row = (number, source, len(run), base, last_at, self.ceiling, ats.tobytes(), seqs)
-            self.db.execute("insert into run values(?, ?, ?, ?, ?, ?, ?, ?)", row)
+            row = (number, source, len(run), base, base_at, last_at, self.ceiling, ats, seqs)
+            self.db.execute("insert into run values(?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             number += len(run)
         self.next = number
         self.unsaved += sum(len(d[2]) for d in documents)
@@ -170,13 +172,19 @@ class Writer(Shard):
 
 
 def _runs(documents: Sequence[Document]) -> Iterator[Sequence[Document]]:
-    """Documents in runs: sequence numbers in reach of the first, each title on its own."""
+    """Documents in runs: sequence numbers and times in reach of each other, each title alone."""
     start = 0
+    first = last = documents[0].at
     for i, d in enumerate(documents):
         base = documents[start].seq
-        if i > start and (d.seq < 0 or base < 0 or d.seq - base >= SPAN):
+        if d.at is not None:
+            first = d.at if first is None else min(first, d.at)
+            last = d.at if last is None else max(last, d.at)
+        far = first is not None and last is not None and last - first > TIME_SPAN
+        if i > start and (far or d.seq < 0 or base < 0 or d.seq - base >= SPAN):
             yield documents[start:i]
             start = i
+            first = last = d.at
     yield documents[start:]
 
 
