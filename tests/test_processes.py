@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -152,6 +152,20 @@ def test_what_decklog_itself_started_is_left_out() -> None:
     ours = process(41, argv=("python", "-m", "decklog", "ps"), ppid=40)
     child = process(42, argv=("claude", "-p", "hi"), ppid=41)
     assert [t.pids for t in found(agent, ours, child, ourselves=41)] == [(40, 41)]
+
+
+def test_an_installed_agent_that_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(agents.Agent):
+        name = "failing"
+
+        def process(self, argv: Sequence[str], exe: str) -> Invocation | None:
+            raise KeyError("its own bug")
+
+    monkeypatch.setattr(agents, "broken", {})
+    table = Table([process(7, argv=("claude",))])
+    seen = processes.snapshot([Failing(), *agents.every()], of=table)
+    assert [t.agent for t in seen] == ["claude"]
+    assert agents.broken == {"failing": "KeyError: 'its own bug'"}
 
 
 @pytest.mark.spec("R76")

@@ -304,8 +304,14 @@ class _Known(NamedTuple):
 
 
 def _recognise(p: Process, known: Sequence[Agent], seen: Table) -> _Known | None:
+    from decklog.agents import set_aside
+
     for agent in known:
-        if agent.process(p.argv, "") is None:
+        try:
+            if agent.process(p.argv, "") is None:
+                continue
+        except Exception as error:  # of an installed agent: the others are seen all the same
+            set_aside(agent.name, error)
             continue
         looked = seen.look(p, files=agent.holds_files)
         if looked is None:
