@@ -111,7 +111,7 @@ def test_a_dialog_is_not_answered(crew: Crew) -> None:
     assert crew.given() == []
 
 
-@pytest.mark.spec("D26", "D30", "D24", "D25", "DW7")
+@pytest.mark.spec("D26", "D30", "D24", "D25", "D43", "DW7")
 def test_adopt(crew: Crew) -> None:
     command = ["new-session", "-d", "-s", "work", "-c", str(crew.project), "--", "env", "claude"]
     crew.room.tmux("mine", *command)

@@ -98,7 +98,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.spec("R78", "DW12")
+@pytest.mark.spec("R78", "DW12", "D23")
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_any_kind(room: Room, name: str) -> None:
     server = started(room)
@@ -145,7 +145,7 @@ def test_no_server_any_more(room: Room) -> None:
     assert server.panes() == ()
 
 
-@pytest.mark.spec("R80", "DW2")
+@pytest.mark.spec("R80", "DW2", "D3")
 def test_a_stopped_server_hangs(room: Room) -> None:
     server = started(room)
     server.deadline = 0.3
