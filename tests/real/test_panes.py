@@ -205,6 +205,7 @@ def test_a_lost_fleet_is_restored(agent: str, sandbox: Callable[..., Any]) -> No
     panes = watched.panes
     assert panes.send("it", "Remember the word kelp.", ready=30).outcome == "submitted"
     watched.shows("kelp.")
+    time.sleep(2)  # what it has not written yet it could not go on with
     before = watched.tell().supervised
     assert before is not None
     os.kill(before.server_pid, signal.SIGKILL)
