@@ -19,7 +19,7 @@ from pathlib import Path
 import zstandard
 
 from forked import killed, start, suicide
-from homes import Claude, Line, Synced, Tokens, files, truth
+from homes import Claude, Line, Synced, Tokens, different, files, truth
 
 SLOTS = 3
 BEGIN = b'{"type":"assistant"'
@@ -208,6 +208,14 @@ class World:
         killed(work, 20.0)
         self.look(slot, n)
 
+    def rebuild(self) -> None:
+        """Made anew from what there is and from the archive, the store says the same."""
+        deck = self._deck()
+        seen = _told(deck)
+        deck.deck.sync(rebuild=True)
+        new = _told(deck)
+        assert seen == new, different(seen, new)
+
     def look_while(self, writers: Callable[[], None], after: float) -> bool:
         """A look that is killed, if it takes so long, while writers go on; whether it was."""
         self.close()
@@ -235,6 +243,11 @@ class World:
         if self.deck is not None:
             self.deck.deck.close()
         self.deck = None
+
+
+def _told(deck: Synced) -> list[str]:
+    """The dump without the cursors of the text index, which count what was indexed twice."""
+    return [x for x in deck.dump() if not x.startswith("text\t")]
 
 
 def _whole(path: Path) -> bytes:

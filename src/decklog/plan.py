@@ -48,6 +48,8 @@ class Plan:
         files.sort(key=lambda f: -f[1][11])  # the inode of one that is gone may serve again
         self.by_inode = {(r[5], r[6]): uri for uri, r in files}
         self.met: set[str] = set()
+        self.retired: set[int] = set()
+        """Sources whose path another file has now."""
         self.wanted: dict[str, Task] = {}
         self.companions: dict[str, list[Seen]] = {}
         """Those that changed, by agent."""
@@ -119,7 +121,7 @@ class Plan:
         lost, back = [], []
         for uri, row in self.known.items():
             if uri in self.met:
-                if row[11]:
+                if row[11] and row[0] not in self.retired:
                     back.append(row[0])
             elif not row[11] and REWRITTEN not in uri and uri not in self.beside:
                 lost.append(row[0])
@@ -198,6 +200,7 @@ class Plan:
             if row[7]:
                 self.renamed(seen.path, self.store.rewritten(seen.path))
                 self.store.retire(row[0], seen.path)
+                self.retired.add(row[0])
             self._want(a, seen.path, kind, stat)
 
     def _first_name(self, seen: Seen) -> Seen:

@@ -13,6 +13,9 @@ import pytest
 from decklog import reading, sources, sync
 from rotating import CHANGES, SLOTS, WRITES, World
 
+PLAIN = [c for c in CHANGES if c is not World.compress]
+"""A packed file is archived only once it was read to its end: killed before that, and rewritten
+before the next sync, it leaves rows that only the store has, and a finding that says so."""
 KILLS = int(os.environ.get("DECKLOG_KILLS", "60"))
 """Of each way of reading. 150 of each, and more, behind `just crash-long`."""
 
@@ -38,7 +41,7 @@ def test_killed_while_transcripts_rotate(jobs: int, tmp_path: Path) -> None:
 
     def writers(most: int) -> None:
         for _ in range(random.randint(1, most)):
-            step = random.choice(WRITES if random.random() < 0.75 else CHANGES)
+            step = random.choice(WRITES if random.random() < 0.75 else PLAIN)
             step(world, random.randrange(SLOTS), random.randrange(100))
             time.sleep(random.choice((0, 0, 0.002)))
 
@@ -52,4 +55,5 @@ def test_killed_while_transcripts_rotate(jobs: int, tmp_path: Path) -> None:
     assert kills > tries / 4, "hardly any sync was killed"
     deck = world._deck()
     assert deck.store.db.pragma("integrity_check") == "ok"
+    world.rebuild()
     world.close()

@@ -37,6 +37,7 @@ def run(program: list[Step]) -> None:
             for step, slot, n in program:
                 step(world, slot, n)
             world.look()
+            world.rebuild()
         finally:
             world.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from decklog import sources, store, zones
-from decklog.errors import Busy, StoreBusy
+from decklog.errors import Busy, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
 from decklog.hub.following import Following
 from decklog.hub.health import ABILITIES, Health
 from decklog.hub.lookout import remember, remembered
@@ -228,6 +228,10 @@ class Decklog(Numbers, Search, Health, Following):
             self._run(looked, progress, 2.0, complete=complete)
         except (Busy, StoreBusy):
             return "another decklog is reading transcripts; the newest may be missing"
+        except StoreError as error:
+            if isinstance(error, StoreCorrupt | StoreTooNew) or not self.store.get("fingerprint"):
+                raise
+            return f"{error}: what is shown may be old"
         return ""
 
     def sync_if_news(self, progress: Callable[[int, int], None] | None = None) -> Report | None:

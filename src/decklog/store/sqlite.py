@@ -606,8 +606,9 @@ _INSERTS = (
     ("prompts", _PROMPT),
 )
 
-_CURSOR = """update source set size = ?, mtime_ns = ?, device = ?, inode = ?, offset = ?, line = ?,
-    chk = ?, state = ?, version = ?, gone = 0 where id = ?"""
+_CURSOR = f"""update source set size = ?, mtime_ns = ?, device = ?, inode = ?, offset = ?, line = ?,
+    chk = ?, state = ?, version = ?, gone = instr(uri, '{REWRITTEN}') > 0 where id = ?"""
+# what was read before a file was rewritten is never on disk again, also when it is read once more
 
 _TROUBLE_OVER = (
     "delete from finding where source = ? and reason in ('unreadable', 'bomb', 'unrecognized')"
