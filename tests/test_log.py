@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from decklog.errors import StoreTooNew, UsageError
-from decklog.log import Hole, Log, Record, Tail, lines, read_log
+from decklog.log import Hole, Log, Record, Tail, lines, mending, read_log
 from decklog.log.committing import Committer
 from forked import in_child, start
 
@@ -283,3 +283,26 @@ def test_threads_that_wait_for_the_disk_share_one_fsync(tmp_path: Path) -> None:
     durable, calls = in_child(work)
     assert durable == 400
     assert calls < 120
+
+
+@pytest.mark.spec("R17", "R61")
+def test_a_log_that_is_removed_under_its_writer_begins_anew(tmp_path: Path) -> None:
+    def work() -> list[int]:
+        log = Log(str(tmp_path / "log"), segment_bytes=500)
+        for n in range(30):
+            log.append(body(n, 50), durable=n % 7 == 0)
+        mending.remove(str(tmp_path / "log"), str(tmp_path / "trash"))
+        fdatasync, calls = os.fdatasync, [0]
+
+        def counting(fd: int) -> None:
+            calls[0] += 1
+            fdatasync(fd)
+
+        os.fdatasync = counting
+        return [log.append(body(0)), calls[0], log.append(body(1)), log.durable]
+
+    first, synced, second, durable = in_child(work)
+    assert (first, second, durable) == (1, 2, 2)
+    assert synced > 0
+    assert numbers(tmp_path / "log") == [1, 2]
+    assert list((tmp_path / "trash").iterdir()) == []

@@ -16,7 +16,7 @@ import msgspec
 
 from decklog import durable
 from decklog.durable import Appender
-from decklog.errors import NotFound, SourceError, StoreTooNew, WriteError
+from decklog.errors import DecklogError, NotFound, SourceError, StoreTooNew, WriteError
 from decklog.log import lines, segments
 from decklog.log.committing import Committer
 from decklog.log.ends import End, last_sound, last_walked
@@ -157,10 +157,10 @@ class Log:
         """`sync`, compress what is sealed, and hold no descriptor until the next append."""
         try:
             self.sync()
-        except WriteError as error:
+            self.tidy()
+        except DecklogError as error:
             self.trouble = str(error)
             return
-        self.tidy()
         with self._state:
             if not self._pending:
                 self._retire()
@@ -207,6 +207,7 @@ class Log:
         found = segments.listed(self.folder)
         if not found:
             _make_folder(self.folder)
+            self._durable, self._pending = 0, []  # what there was is removed
             return self._enter(Appender(segments.path(self.folder, 1)), End(0, 0))
         last = found[-1]
         if last.packed:
@@ -242,12 +243,13 @@ class Log:
         """Look at what others did to the segment; False when another one is the last now."""
         try:
             if not os.fstat(file.fd).st_nlink:  # removed, compressed or written anew
-                self._end = End(0, self._first - 1)
+                self._forget()
                 self._retire()
                 return False
+            if size < self._end.offset:
+                self._forget()
             if size != self._end.offset:
-                known = self._end if size > self._end.offset else End(0, self._first - 1)
-                end = last_sound(file.fd, size, known)
+                end = last_sound(file.fd, size, self._end)
                 if end.version > lines.FORMAT:
                     raise StoreTooNew(f"{file.path} was written by a newer decklog")
                 self._end = self._mend(file, end, size)
@@ -264,6 +266,11 @@ class Log:
         else:
             self._make(self._end.last)
         return False
+
+    def _forget(self) -> None:
+        """Nothing is known of the segment any more."""
+        self._end = End(0, self._first - 1)
+        self._durable = min(self._durable, self._first - 1)
 
     def _mend(self, file: Appender, end: End, size: int) -> End:
         """Cut what stands behind the last whole record, and keep it."""

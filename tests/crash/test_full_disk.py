@@ -1,0 +1,59 @@
+"""A disk that is really full: a file system of 256 KiB in memory, in a name space of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ALONE = ("unshare", "--user", "--map-root-user", "--mount")
+
+RECORD = """
+import json, os, sys, time
+from decklog.errors import WriteError
+from decklog.log import Logs
+from decklog.model import UserMessage
+
+def said(n):
+    return UserMessage(agent="claude", content="y" * 200, uid=f"u{n}")
+
+root = sys.argv[1]
+with open(f"{root}/ballast", "wb") as ballast:
+    ballast.write(b"x" * 100_000)
+logs = Logs(root)
+writer = logs.open("s1", agent="claude")
+for n in range(2000):
+    try:
+        writer.emit(said(n), durable=n % 3 == 0)
+    except WriteError as raised:
+        error = raised
+        break
+os.unlink(f"{root}/ballast")
+began = time.monotonic()
+receipt = writer.emit(said(n), durable=True)
+waited = time.monotonic() - began
+writer.close()
+uids = [e.event.uid for e in logs.read("s1") if e.kind == "user_message"]
+print(json.dumps({
+    "retryable": error.retryable, "hint": bool(error.hint), "new": receipt.new, "waited": waited,
+    "whole": uids == [f"u{i}" for i in range(n + 1)], "holes": len(list(logs.holes("s1"))),
+}))
+"""
+
+
+@pytest.mark.spec("R20")
+def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path) -> None:
+    mount = f'mount -t tmpfs -o size=256k tmpfs "{tmp_path}"'
+    able = subprocess.run([*ALONE, "sh", "-c", mount], capture_output=True, check=False)
+    if able.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    words = f'{mount} && exec "{sys.executable}" -c "$0" "{tmp_path}"'
+    done = subprocess.run(
+        [*ALONE, "sh", "-c", words, RECORD], capture_output=True, check=True, timeout=60
+    )
+    told = json.loads(done.stdout)
+    assert told.pop("waited") < 5
+    assert told == {"retryable": True, "hint": True, "new": True, "whole": True, "holes": 0}
