@@ -37,8 +37,7 @@ def read(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
             problems.append(f"{first}: a frame cannot be unpacked")
         for line in lines(data):
             if line is None:
-                if following is None or last + 1 < following:
-                    problems.append(f"damaged after {last}")
+                problems.append(f"damaged after {last}")
                 continue
             m = BEGIN.match(line)
             assert m

@@ -185,7 +185,7 @@ class Walk:
                 yield Record(self.expected - 1, line, self.segment.path, offset)
             elif sound:
                 yield from self._sound(line, offset)
-            elif not self.limit or self.expected < self.limit:
+            else:
                 yield from self._damaged(line, offset, len(line) + 1)
 
     def _sound(self, line: bytes, offset: int) -> Iterator[Record | Hole]:
