@@ -136,10 +136,6 @@ class Index:
         rows = self.db.execute(f"{_COPY} where uri = ? order by id", (os.fsencode(uri),))
         return [_copy(r) for r in rows]
 
-    def by_id(self, copy: int) -> Copy | None:
-        row = self.db.execute(f"{_COPY} where id = ?", (copy,)).fetchone()
-        return None if row is None else _copy(row)
-
     def blocks(self, copy: int, start: int = 0, stop: int | None = None) -> list[Block]:
         """Blocks of a copy that hold anything between two offsets, in order."""
         rows = self.db.execute(
