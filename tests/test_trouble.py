@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,31 @@ def test_a_file_that_is_cut_while_it_is_read(
     assert set(deck.counted()) >= {x.key for x in new.lines if x.key}
     assert [f["reason"] for f in deck.store.findings()] == ["rewritten"]
     assert deck.store.partial() == 0
+
+
+# --- disks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("R39", "R12")
+def test_a_question_is_answered_on_a_full_disk(home: Path, tmp_path: Path) -> None:
+    """Files may not grow any more here, which a database meets like a full disk."""
+    one, own = talk("one"), tmp_path / "own"
+    path = one.write(home)
+    with Synced(home, own) as deck:
+        deck.sync()
+    for n in range(200):
+        one.answer(f"more{n}", (1, 1, 1, 1))
+    path.write_bytes(one.data)
+
+    def ask() -> Any:
+        with Synced(home, own) as deck:
+            limit = 4096
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            return [deck.deck.refresh(), [s.id for s in deck.deck.sessions()]]
+
+    note, found = in_child(ask)
+    assert "what is shown may be old" in note
+    assert found == [one.id]
+    with Synced(home, own) as deck:
+        deck.sync()
+        assert deck.total() == truth(one.lines)

@@ -81,4 +81,4 @@ BROKEN: dict[str, tuple[object, str, object]] = {
 def test_a_broken_tailer_is_caught(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*BROKEN[what])
     with pytest.raises((AssertionError, ExceptionGroup)):
-        hold(100, (Phase.generate,))
+        hold(300, (Phase.generate,))
