@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from decklog import agents, live, sync, testing, watching
+from decklog.errors import StoreTooNew
 from decklog.hub import Decklog
 from decklog.model import (
     Change,
@@ -208,6 +209,17 @@ def test_others_follow_the_one_that_watches_and_take_its_place(place: Place) -> 
         place.say("two")
         assert prompts(taken(second, b)) == ["two"]
         assert second.live.watches
+
+
+@pytest.mark.spec("R68")
+def test_a_store_that_became_newer_is_not_written_to(place: Place, deck: Decklog) -> None:
+    changes = deck.changes()
+    deck.store.db.pragma("user_version", 99)
+    place.say("one")
+    with pytest.raises(StoreTooNew, match="newer decklog"):
+        for _ in changes:
+            pass
+    assert not deck.live.running
 
 
 def test_async_for(place: Place, deck: Decklog) -> None:

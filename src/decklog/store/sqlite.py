@@ -59,9 +59,7 @@ class SqliteStore(queries.Reading):
             os.umask(old)
 
     def _prepare(self) -> None:
-        version = self.db.pragma("user_version")
-        if version > VERSION:
-            raise StoreTooNew(f"{self.path} was written by a newer decklog (format {version})")
+        version = self._check_format()
         if version and self.get(UNSYNCED) not in (None, _boot()):
             self._reset()
             version = 0
@@ -77,6 +75,13 @@ class SqliteStore(queries.Reading):
                     self.db.execute("commit")
         elif version < VERSION:
             self._upgrade()
+
+    def _check_format(self) -> int:
+        """The format of the store; it may have become newer since it was opened."""
+        version = int(self.db.pragma("user_version"))
+        if version > VERSION:
+            raise StoreTooNew(f"{self.path} was written by a newer decklog (format {version})")
+        return version
 
     def _upgrade(self) -> None:
         with self.writing(settle=False), self._transaction():
@@ -474,6 +479,7 @@ class _Writing:
         store.lock = store._acquire(self.wait)
         try:
             if self.settle:
+                store._check_format()
                 store._settle()
             store.db.pragma("synchronous", 1)
             store.db.pragma("cache_size", -32_768)
