@@ -227,6 +227,8 @@ class Plan:
         self.store.move(row[0], seen.path)
         del self.known[uri]
         self.known[seen.path] = row
+        if uri in self.behind:
+            self.behind[seen.path] = self.behind.pop(uri)
         return row
 
     def _appended(self, seen: Seen, row: Any) -> bool:

@@ -27,7 +27,7 @@ def dump(folder: str, identity: str, uris: Mapping[int, str]) -> Iterator[str]:
 def _lines(shard: Shard, uris: Mapping[int, str]) -> Iterator[str]:
     for source, *cursor in shard.db.execute(
         """select source, size, offset, line, hex(chk), version, documents, shortened
-        from cursor"""
+        from cursor where offset > 0"""  # of a file without a whole record nothing was read
     ):
         yield f"text\t{uris[source]!r}\t" + "\t".join(map(repr, cursor))
     digests: dict[int, tuple[int, int]] = {}
