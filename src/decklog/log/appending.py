@@ -220,7 +220,13 @@ class Log:
 
     def _make(self, last: int) -> Appender:
         """The segment that follows the record ``last``."""
-        made = Appender(segments.path(self.folder, last + 1))
+        path = segments.path(self.folder, last + 1)
+        try:
+            made = Appender(path, create=False)
+        except NotFound:
+            if os.path.exists(f"{path}.zst"):  # a listing missed it while it was compressed
+                return self._reopen()
+            made = Appender(path)
         return self._enter(made, End(0, last), last + 1)
 
     def _enter(self, file: Appender, end: End, first: int = 1) -> Appender:

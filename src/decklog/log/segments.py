@@ -51,6 +51,8 @@ def listed(folder: str) -> list[Segment]:
     found: dict[int, Segment] = {}
     try:
         names = os.listdir(folder)
+        while names != (again := os.listdir(folder)):
+            names = again  # a file that is renamed meanwhile may be missed under both names
     except FileNotFoundError:
         return []
     except OSError as error:
