@@ -88,14 +88,13 @@ class Texts(Projection):
             shard.forget(self.source)
             self.anew = False
         taken = self.documents
-        for seq in taken.stale:
-            shard.drop(self.source, seq)
+        dropped = sum(shard.drop(self.source, seq) for seq in taken.stale)
         shortened = taken.shortened
         found = taken.taken()
         shard.add(self.source, found)
         state = b"" if whole else mark.state
         cursor = TextCursor(*mark[:4], mark.version, state, taken.carried())
-        shard.reach(self.source, cursor, len(found), shortened)
+        shard.reach(self.source, cursor, len(found) - dropped, shortened)
         self.counts["unfinished"] -= whole
         self.counts["documents"] += len(found)
         self.counts["shortened"] += shortened

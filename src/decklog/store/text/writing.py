@@ -116,13 +116,16 @@ class Writer(Shard):
         self.db.executemany("delete from words where rowid = ?", numbers)
         self.db.execute("delete from run where first = ?", (first,))
 
-    def drop(self, source: int, seq: int) -> None:
-        """Drop the document of a title."""
+    def drop(self, source: int, seq: int) -> int:
+        """Drop the document of a title; how many there were."""
         self.begin()
+        dropped = 0
         for first, count in self.db.execute(
             "select first, count from run where source = ? and base = ?", (source, seq)
         ).fetchall():
             self._delete(first, count)
+            dropped += count
+        return dropped
 
     def add(self, source: int, documents: Sequence[Document]) -> None:
         """Add documents of one source, in the order of their events."""
