@@ -91,7 +91,8 @@ def sound(line: bytes) -> bool:
 
 def lines(data: bytes) -> Iterator[bytes | None]:
     """The sound lines, also those inside of damaged ones; None for damage."""
-    for line in data.split(b"\n")[: None if not data.endswith(b"\n") else -1]:
+    *whole, rest = data.split(b"\n")
+    for line in [*whole, rest] if rest else whole:
         if sound(line):
             yield line
             continue
