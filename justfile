@@ -26,7 +26,7 @@ spec *args:
     {{bin}}/python tools/spec.py {{args}}
 
 test *args:
-    {{bin}}/python -m pytest {{args}}
+    {{bin}}/python -m pytest -n auto --dist worksteal {{args}}
 
 # damaged records for the readers: `just fuzz claude --runs 10_000_000 --seed 7`; all agents without a name
 fuzz *args:

@@ -25,7 +25,7 @@ from decklog.patterns import Pattern
 from decklog.searching import NO_JSON, Readback, strings
 from decklog.standing import Copies
 from decklog.store.events import KIND_NAMES, NOWHEN, unpack
-from decklog.store.queries import SEARCHED, session_conditions
+from decklog.store.sql import SEARCHED, session_conditions
 from decklog.store.text.finding import Found
 from decklog.store.text.matching import snippet
 

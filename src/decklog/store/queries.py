@@ -6,6 +6,7 @@ import os
 
 from decklog.store import journal
 from decklog.store.schema import MONEY, TOKENS
+from decklog.store.sql import SEARCHED, among, escaped, marks, narrowed, session_query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ TEXT_PENDING = "text_pending"
 """Key of how many bytes of sources the text index lacks, about; "0" only when it lacks nothing."""
 TEXT_SHARDS = "text_shards"
 """Key of the names of its files."""
-SEARCHED = "(not p.superseded or instr(s.uri, '#rewritten-'))"
-"""SQL for the parts ``p`` of sources ``s`` that are searched: all but twins, and also what was read
-of files before they were rewritten."""
 SHIFT = 10_000_000
 """Numbers of the next source of a session begin so much higher: none changes when one grows."""
 
@@ -73,13 +71,13 @@ class Reading:
         root.
         """
         date = self._prices_date()
-        sql, values = _session_query(_SESSION, where)
+        sql, values = session_query(_SESSION, where)
         for r in self.db.execute(sql, values):
             yield _session(r, date)
 
     def session_json(self, where: dict[str, Any]) -> Iterator[str]:
         """The same as JSON objects. SQLite writes them in a fraction of the time."""
-        sql, values = _session_query(_session_object(), where)
+        sql, values = session_query(_session_object(), where)
         for (text,) in self.db.execute(sql, [self._prices_date()] * 2 + values):
             yield text
 
@@ -94,7 +92,7 @@ class Reading:
         found = [r[0] for r in db.execute(exact, (text,))]
         if found or not text:
             return found
-        like = f"{_like(text)}%"
+        like = f"{escaped(text)}%"
         sql = """select name from session where (name like ?1 escape '\\' or native like ?1
             escape '\\') and listed order by coalesce(relation, '') = 'subagent', name limit 50"""
         found = [r[0] for r in db.execute(sql, (like,))]
@@ -200,9 +198,9 @@ class Reading:
     def facts(self, where: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         """Counted facts in order of time: (at, agent, project, provider, model, session,
         tokens ..., cost, reported)."""
-        conditions, values = _conditions(where, "u.at")
+        conditions, values = narrowed(where, "u.at")
         if where.get("models"):
-            conditions.append(f"u.model in ({_marks(where['models'])})")
+            conditions.append(f"u.model in ({marks(where['models'])})")
             values += where["models"]
         sql = f"""select u.at, s.agent, s.project, u.provider, u.model, s.name,
                 {", ".join(f"u.{c}" for c in TOKENS)}, u.cost, u.reported
@@ -216,13 +214,13 @@ class Reading:
         """Every recorded fact of sessions (``ids``) or of a ``day``, counted or not."""
         conditions, values = ["1"], []
         if where.get("ids") is not None:
-            conditions.append(f"p.session in ({_marks(where['ids'])})")
+            conditions.append(f"p.session in ({marks(where['ids'])})")
             values += where["ids"]
         if where.get("day"):
             conditions.append("u.day = ?")
             values.append(where["day"])
         if where.get("agents"):
-            conditions.append(f"src.agent in ({_marks(where['agents'])})")
+            conditions.append(f"src.agent in ({marks(where['agents'])})")
             values += where["agents"]
         date = self._prices_date()
         sql = f"""select p.session, u.key, u.at, u.day, src.agent, u.provider, u.model,
@@ -263,9 +261,9 @@ class Reading:
 
     def tools(self, where: dict[str, Any]) -> list[dict[str, Any]]:
         """Calls by tool: name, kind, calls, errors, sessions, milliseconds."""
-        conditions, values = _conditions(where, "t.at")
+        conditions, values = narrowed(where, "t.at")
         if where.get("ids") is not None:
-            conditions.append(f"s.name in ({_marks(where['ids'])})")
+            conditions.append(f"s.name in ({marks(where['ids'])})")
             values += where["ids"]
         sql = f"""select s.agent, t.name, t.kind, count(*), sum(t.ok = 0), count(distinct s.name),
                 sum(t.duration_ms)
@@ -303,7 +301,7 @@ class Reading:
     def partial(self) -> int:
         """Sources that are not, or only in part, in the store."""
         row = self.db.execute(
-            f"select count(distinct source) from finding where reason in ({_marks(PARTIAL)})",
+            f"select count(distinct source) from finding where reason in ({marks(PARTIAL)})",
             PARTIAL,
         ).fetchone()
         return int(row[0])
@@ -432,9 +430,9 @@ def _usage_query(by: str, where: dict[str, Any]) -> tuple[str, list[Any]]:
     keys = _BY[by]
     conditions = ["d.day <> ''" if "date" in keys else "1"]
     values: list[Any] = []
-    _among(where, conditions, values)
+    among(where, conditions, values)
     if where.get("models"):
-        conditions.append(f"d.model in ({_marks(where['models'])})")
+        conditions.append(f"d.model in ({marks(where['models'])})")
         values += where["models"]
     for name, test in (("since_day", "d.day >= ?"), ("until_day", "d.day < ?")):
         if where.get(name):
@@ -476,47 +474,6 @@ def _session_object() -> str:
     return _object(**fields)
 
 
-def _session_query(columns: str, where: dict[str, Any]) -> tuple[str, list[Any]]:
-    conditions, values = _conditions(where, "s.last_at")
-    conditions.insert(0, "s.listed")
-    if not where.get("subagents", True):
-        conditions.append("coalesce(s.relation, '') <> 'subagent'")
-    if where.get("ids") is not None:
-        conditions.append(f"s.name in ({_marks(where['ids'])})")
-        values += where["ids"]
-    for column in ("parent", "root"):
-        if where.get(column) is not None:
-            conditions.append(f"s.{column} = ?")
-            values.append(where[column])
-    _with_models(where, conditions, values)
-    limit = where.get("limit")
-    values += [-1 if limit is None else limit, where.get("offset", 0)]
-    sql = f"""select {columns} from session s where {" and ".join(conditions)}
-        order by s.last_at desc, s.name limit ? offset ?"""
-    return sql, values
-
-
-def session_conditions(where: dict[str, Any]) -> tuple[str, list[Any]]:
-    """SQL for the sessions ``s`` that may hold what happened in a time, with its values."""
-    conditions: list[str] = ["1"]
-    values: list[Any] = []
-    _among(where, conditions, values)
-    _with_models(where, conditions, values)
-    if where.get("since") is not None:
-        conditions.append("s.last_at >= ?")
-        values.append(where["since"])
-    return " and ".join(conditions), values
-
-
-def _with_models(where: dict[str, Any], conditions: list[str], values: list[Any]) -> None:
-    if where.get("models"):
-        conditions.append(
-            f"""(s.model in ({_marks(where["models"])}) or exists(select 1 from daily d
-            where d.session = s.name and d.model in ({_marks(where["models"])})))"""
-        )
-        values += [*where["models"], *where["models"]]
-
-
 def _cost(*money: int | None) -> dict[str, Any]:
     fields = cost_fields(*money)
     fields["micro_usd"] = fields.pop("cost_micro_usd")
@@ -543,36 +500,6 @@ def basis(priced: int | None, stated: int | None, unpriced: int | None) -> str:
     kinds = ("computed", "reported", "unknown")
     found = [k for k, n in zip(kinds, (priced, stated, unpriced), strict=True) if n]
     return "unknown" if not found else found[0] if len(found) == 1 else "mixed"
-
-
-def _conditions(where: dict[str, Any], time: str) -> tuple[list[str], list[Any]]:
-    conditions: list[str] = []
-    values: list[Any] = []
-    _among(where, conditions, values)
-    for name, test in (("since", ">="), ("until", "<")):
-        if where.get(name) is not None:
-            conditions.append(f"{time} {test} ?")
-            values.append(where[name])
-    return conditions, values
-
-
-def _among(where: dict[str, Any], conditions: list[str], values: list[Any]) -> None:
-    """Agents by name; projects by any part of their repository or folder."""
-    if where.get("agents"):
-        conditions.append(f"s.agent in ({_marks(where['agents'])})")
-        values += where["agents"]
-    if where.get("projects"):
-        test = "s.project like ? escape '\\' or s.cwd like ? escape '\\'"
-        conditions.append(f"({' or '.join([test] * len(where['projects']))})")
-        values += [f"%{_like(p)}%" for p in where["projects"] for _ in (0, 1)]
-
-
-def _marks(values: Any) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _like(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _text(value: str | bytes) -> str:

@@ -9,7 +9,7 @@ from zlib import compress
 import apsw
 
 from decklog.errors import StoreBusy, StoreError, StoreTooNew
-from decklog.store import REWRITTEN, journal, queries
+from decklog.store import REWRITTEN, journal, queries, statements
 from decklog.store.connection import Connection, Transaction, failure
 from decklog.store.schema import LATE_INDEXES, SCHEMA, TOKENS, VERSION
 
@@ -186,7 +186,7 @@ class SqliteStore(queries.Reading):
         return int(self.db.pragma("data_version"))
 
     def known(self) -> dict[str, SourceRow]:
-        return {os.fsdecode(r[0]): r[1:] for r in self.db.execute(_KNOWN)}
+        return {os.fsdecode(r[0]): r[1:] for r in self.db.execute(statements.KNOWN)}
 
     def known_of(
         self, paths: Iterable[str], inodes: Iterable[tuple[int, int]], agents: Iterable[str]
@@ -195,18 +195,20 @@ class SqliteStore(queries.Reading):
         new = set(inodes)
         for path in paths:
             uri = _uri(path)
-            found = self.db.execute(f"{_KNOWN} where uri = ?", (uri,)).fetchall()
+            found = self.db.execute(f"{statements.KNOWN} where uri = ?", (uri,)).fetchall()
             if found and found[0][3] == "sqlite":  # with the documents within
                 within = (_uri(f"{path}#"), _uri(f"{path}$"))
-                found += self.db.execute(f"{_KNOWN} where uri > ? and uri < ?", within).fetchall()
+                found += self.db.execute(
+                    f"{statements.KNOWN} where uri > ? and uri < ?", within
+                ).fetchall()
             new.difference_update((r[6], r[7]) for r in found)
             rows += found
         for agent in agents:
-            rows += self.db.execute(f"{_KNOWN} where agent = ?", (agent,)).fetchall()
+            rows += self.db.execute(f"{statements.KNOWN} where agent = ?", (agent,)).fetchall()
         if new:  # perhaps moved here
             everywhere = self.db.execute("select device, inode, id from source")
             for source in [i for device, inode, i in everywhere if (device, inode) in new]:
-                rows += self.db.execute(f"{_KNOWN} where id = ?", (source,)).fetchall()
+                rows += self.db.execute(f"{statements.KNOWN} where id = ?", (source,)).fetchall()
         return {os.fsdecode(r[0]): r[1:] for r in rows}
 
     def state(self, source: int) -> bytes:
@@ -241,37 +243,37 @@ class SqliteStore(queries.Reading):
         """A finding about a whole file, in place of what was noted of it before."""
         with self._transaction():
             source = self._reserve(agent, uri, kind)
-            self.db.execute(_TROUBLE_OVER, (source,))
-            self.db.execute(_FINDING, (source, reason, detail, 0, 0, 0, 0))
+            self.db.execute(statements.TROUBLE_OVER, (source,))
+            self.db.execute(statements.FINDING, (source, reason, detail, 0, 0, 0, 0))
 
     def apply(self, batches: Sequence[Batch]) -> None:
         with self._transaction():
             # one statement for each table: preparing them again for each of thousands of small
             # batches would cost more than their rows
-            for field, sql in _INSERTS:
+            for field, sql in statements.INSERTS:
                 self.db.executemany(sql, (r for b in batches for r in getattr(b, field)))
             for b in batches:
                 if b.results:  # of calls in batches before this one
-                    self.db.executemany(_RESULT, b.results)
-                self.db.executemany(_CALL, b.calls)
+                    self.db.executemany(statements.RESULT, b.results)
+                self.db.executemany(statements.CALL, b.calls)
             journal.tell(self.db, batches)
             for b in batches:
                 size, mtime_ns, device, inode = b.stat
                 self.db.execute(
-                    _CURSOR,
+                    statements.CURSOR,
                     (size, mtime_ns, device, inode, b.offset, b.line, b.check, b.state,
                      b.version, b.source),
                 )  # fmt: skip
             # earlier trouble with a source is over, or told again
-            self.db.executemany(_TROUBLE_OVER, ((b.source,) for b in batches))
-            self.db.executemany(_FINDING, (r for b in batches for r in b.findings))
+            self.db.executemany(statements.TROUBLE_OVER, ((b.source,) for b in batches))
+            self.db.executemany(statements.FINDING, (r for b in batches for r in b.findings))
             dirty = {p[2] for b in batches for p in b.parts}
             self.db.executemany("insert or ignore into dirty values(?)", ((d,) for d in dirty))
 
     def forget(self, source: int) -> None:
         with self._transaction():
             self._soil(source)
-            for sql in _AROUND:
+            for sql in statements.AROUND:
                 self.db.execute(f"insert or ignore into dirty {sql}", (source,))
             for table in ("part", "event", "usage", "tool", "touched", "prompt", "finding"):
                 self.db.execute(f"delete from {table} where source = ?", (source,))
@@ -289,8 +291,8 @@ class SqliteStore(queries.Reading):
                 "update source set gone = 1, uri = ? where id = ?",
                 (_uri(self.rewritten(uri)), source),
             )
-            self.db.execute(_TROUBLE_OVER, (source,))
-            self.db.execute(_FINDING, _rewritten(source))
+            self.db.execute(statements.TROUBLE_OVER, (source,))
+            self.db.execute(statements.FINDING, _rewritten(source))
 
     def rewritten(self, uri: str) -> str:
         """The uri that `retire` gives next to what was read of a source."""
@@ -316,7 +318,7 @@ class SqliteStore(queries.Reading):
         with self._transaction():
             self._soil(source)
             other = generations.set_apart(self.db, source, _uri(kept))
-            self.db.execute(_FINDING, _rewritten(other))
+            self.db.execute(statements.FINDING, _rewritten(other))
         return kept
 
     def carry(self, source: int) -> None:
@@ -330,7 +332,7 @@ class SqliteStore(queries.Reading):
                 detail = "neither the disk nor the archive has it; what was read of it is kept"
                 row = (made, "carried", detail, 0, 0, 0, 0)
                 self.db.execute("delete from finding where source = ? and reason = ?", row[:2])
-                self.db.execute(_FINDING, row)
+                self.db.execute(statements.FINDING, row)
 
     def restored(self, sources: Iterable[tuple[int, bool]]) -> None:
         """Sources that were read from the archive are not on disk; some (True) were rewritten."""
@@ -342,7 +344,7 @@ class SqliteStore(queries.Reading):
                     self.db.execute(
                         "delete from finding where source = ? and reason = 'rewritten'", (source,)
                     )
-                    self.db.execute(_FINDING, _rewritten(source))
+                    self.db.execute(statements.FINDING, _rewritten(source))
 
     def mark_gone(self, sources: Iterable[int], gone: bool) -> None:
         with self._transaction():
@@ -351,8 +353,8 @@ class SqliteStore(queries.Reading):
                 self._soil(source)
                 self.db.execute("update source set gone = ? where id = ?", (int(gone), source))
                 if gone:
-                    self.db.execute(_TROUBLE_OVER, (source,))
-                    self.db.execute(_NOTHING_LEFT, (source,))
+                    self.db.execute(statements.TROUBLE_OVER, (source,))
+                    self.db.execute(statements.NOTHING_LEFT, (source,))
 
     def move(self, source: int, uri: str) -> None:
         with self._transaction():
@@ -505,131 +507,3 @@ def _uri(path: str) -> str | bytes:
 def _rewritten(source: int) -> tuple[int, str, str, int, int, int, int]:
     detail = "the file was rewritten; what was read of it before is kept"
     return source, "rewritten", detail, 0, 0, 0, 0
-
-
-def _marks(n: int) -> str:
-    return ", ".join("?" * n)
-
-
-_KNOWN = (
-    "select uri, id, agent, kind, size, mtime_ns, device, inode, offset, line, chk, version, gone "
-    "from source"
-)
-
-_PART = f"""insert into part values({_marks(26)}, 0)
-    on conflict(source, part) do update set {
-    ", ".join(
-        f"{c} = excluded.{c}"
-        for c in [
-            "session",
-            "native",
-            "parent",
-            "relation",
-            "copies",
-            "cwd",
-            "project",
-            "branch",
-            "title",
-            "title_rank",
-            "prompt",
-            "model",
-            "agent_version",
-            "opened_at",
-            "started_at",
-            "ended_at",
-            "last_at",
-            "first_uid",
-            "prompts",
-            "messages",
-            "compactions",
-            "aborts",
-            "limits",
-            "completeness",
-        ]
-    )
-}"""
-
-_USAGE_COLUMNS = [
-    "part",
-    "at",
-    "day",
-    "provider",
-    "model",
-    "input",
-    "cache_read",
-    "cache_write",
-    "cache_write_1h",
-    "output",
-    "reasoning",
-    "cost",
-    "reported",
-    "rank",
-    "inherits",
-    "offset",
-    "length",
-    "line",
-]
-# The last record of a response stands, unless it says less than one before it: a remainder
-# (rank 0) may shrink, an answer cannot.
-_USAGE = f"""insert into usage(source, key, {", ".join(_USAGE_COLUMNS)}, records)
-    values({_marks(21)})
-    on conflict(source, key) do update set records = records + excluded.records, {
-    ", ".join(
-        f"{c} = case when excluded.rank > rank or excluded.rank = 0 or (excluded.rank = rank "
-        f"and excluded.output >= output) then excluded.{c} else {c} end"
-        for c in _USAGE_COLUMNS
-    )
-}"""
-
-_CALL = f"""insert into tool(source, id, part, seq, name, kind, at, child, offset, length, ok,
-    ended_at, duration_ms, result_offset, result_length)
-    values({_marks(15)}) on conflict(source, id) do update set ok = excluded.ok,
-    ended_at = coalesce(excluded.ended_at, ended_at),
-    duration_ms = coalesce(excluded.duration_ms, duration_ms),
-    child = coalesce(excluded.child, child), result_offset = excluded.result_offset,
-    result_length = excluded.result_length where excluded.result_offset is not null"""
-
-_RESULT = """update tool set ok = ?1, ended_at = coalesce(?2, ended_at),
-    duration_ms = coalesce(?3, duration_ms), child = coalesce(?4, child),
-    result_offset = ?5, result_length = ?6 where source = ?7 and id = ?8"""
-
-_TOUCHED = f"""insert into touched values({_marks(7)})
-    on conflict(source, part, path) do update set reads = reads + excluded.reads,
-    writes = writes + excluded.writes,
-    first_at = min(coalesce(first_at, excluded.first_at), coalesce(excluded.first_at, first_at)),
-    last_at = max(coalesce(last_at, excluded.last_at), coalesce(excluded.last_at, last_at))"""
-
-_PROMPT = f"insert into prompt values({_marks(8)}, 0) on conflict(source, seq) do nothing"
-
-_FINDING = f"""insert into finding(source, reason, detail, slot, offset, length, line)
-    values({_marks(7)}) on conflict do update set count = count + 1"""
-
-_INSERTS = (
-    ("parts", _PART),
-    ("events", f"insert into event values({_marks(4)})"),
-    ("usage", _USAGE),
-    ("touched", _TOUCHED),
-    ("prompts", _PROMPT),
-)
-
-_CURSOR = f"""update source set size = ?, mtime_ns = ?, device = ?, inode = ?, offset = ?, line = ?,
-    chk = ?, state = ?, version = ?, gone = instr(uri, '{REWRITTEN}') > 0 where id = ?"""
-# what was read before a file was rewritten is never on disk again, also when it is read once more
-
-_TROUBLE_OVER = (
-    "delete from finding where source = ? and reason in ('unreadable', 'bomb', 'unrecognized')"
-)
-
-_NOTHING_LEFT = "delete from source where id = ? and kind = 'other'"
-"""Of what nothing was ever read nothing is kept."""
-
-_AROUND = (
-    """select p.session from usage u cross join usage v on v.key = u.key and v.source <> u.source
-    cross join part p on p.source = v.source and p.part = v.part where u.source = ?""",
-    """select p.session from prompt u cross join prompt v on v.uid = u.uid and v.source <> u.source
-    cross join part p on p.source = v.source and p.part = v.part
-    where u.source = ? and u.uid <> ''""",
-    """select p.session from part q cross join part p on p.parent = q.native
-    where q.source = ? and p.parent <> ''""",
-)
-"""Sessions that share something with a source, or state one of its sessions as their parent."""

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from heapq import nsmallest
 
 from decklog.store.events import Places
-from decklog.store.queries import SEARCHED, session_conditions
+from decklog.store.sql import SEARCHED, session_conditions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
