@@ -34,6 +34,7 @@ def told(ran: Ran, env: dict[str, str]) -> str:
     text = ran.text.replace(env["HOME"], "~").replace(env["DECKLOG_HOME"], "OWN")
     text = re.sub(r"(RECORD|jsonl:\d+) {3,}", r"\1  ", text)
     text = re.sub(r"(price list of|Price list of) [\d-]+", r"\1 DATE", text)
+    text = re.sub(r"in [\d.]+ kB on disk", "in SIZE on disk", text)
     return re.sub(r"(SQLite|file system) [^,\s]+", r"\1 X", text) + ran.err
 
 

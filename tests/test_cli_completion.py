@@ -12,7 +12,7 @@ import pytest
 from shell import CHILD, DECKLOG, FORK, MAIN, decklog, environment, furnish
 
 ASKED = [
-    ("decklog s", {"status", "show", "sync", "store"}),
+    ("decklog s", {"search", "status", "show", "sync", "store"}),
     ("decklog usage m", {"monthly", "models"}),
     ("decklog usage b", {"blocks"}),
     ("decklog show aaaa0001", {MAIN, f"{MAIN}.agent-{CHILD}"}),

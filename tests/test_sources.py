@@ -358,14 +358,14 @@ def test_the_bytes_before_a_cursor_identify_it(file: Path) -> None:
     for offset in (0, 1, 4095, 4096, 4097, len(data)):
         check = sources.check_hash(data[:offset])
         fd = os.open(file, os.O_RDONLY)
-        assert sources.matches(fd, offset, check)
+        assert sources.matches(fd, str(file), offset, check)
         if offset:
-            assert not sources.matches(fd, offset - 1, check)
+            assert not sources.matches(fd, str(file), offset - 1, check)
             os.close(fd)
             other = bytearray(data)
             other[offset - 1] ^= 1
             write(file, bytes(other))
             fd = os.open(file, os.O_RDONLY)
-            assert not sources.matches(fd, offset, check)
+            assert not sources.matches(fd, str(file), offset, check)
         os.close(fd)
         write(file, data)

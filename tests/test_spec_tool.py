@@ -136,14 +136,10 @@ def test_what_cannot_be_understood_fails(
 
 def test_the_document_has_every_family_whole() -> None:
     known = TOOL["behaviours"]((ROOT / "docs" / "behaviours.md").read_text(encoding="utf-8"))
-    reliability = [*range(1, 13), *range(27, 59), *range(70, 74), *range(103, 111)]
-    assert set(known) == {
-        *(f"A{n}" for n in range(1, 74)),
-        *(f"AW{n}" for n in range(1, 27)),
-        *(f"README-{n}" for n in range(1, 6)),
-        *(f"X{n}" for n in range(1, 7)),
-        *(f"Y{n}" for n in range(1, 7)),
-        *(f"R{n}" for n in reliability),
+    whole = {"A": 73, "AW": 26, "B": 48, "BW": 17, "C": 23, "CW": 13, "D": 43, "DW": 16,
+             "README-": 5, "X": 6, "Y": 6}  # fmt: skip
+    assert {i for i in known if not i.startswith("R") or i.startswith("README-")} == {
+        f"{family}{n}" for family, last in whole.items() for n in range(1, last + 1)
     }
 
 

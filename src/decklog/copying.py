@@ -62,7 +62,8 @@ class Copies(reading.Projection):
         fd = sources.open_regular(task.uri)
         try:
             stop = os.fstat(fd).st_size if self._packed else start
-            if not self._packed and task.check and not sources.matches(fd, start, task.check):
+            looked = not self._packed and task.check
+            if looked and not sources.matches(fd, task.uri, start, task.check):
                 raise OSError(ESTALE, "rewritten since it was looked at", task.uri)
             for _ in catch_up(copier, fd, stop):
                 self._send(copier.taken())

@@ -181,7 +181,9 @@ def _goes_on(cursor: TextCursor, task: Task) -> bool:
     except OSError:
         return True  # reading will say what is wrong
     try:
-        return sources.matches(fd, cursor.offset, cursor.check)
+        return sources.matches(fd, task.uri, cursor.offset, cursor.check)
+    except (OSError, sources.Bomb):
+        return True
     finally:
         os.close(fd)
 

@@ -193,7 +193,7 @@ class Plan:
             return
         if row is None or kind != "jsonl":
             self._want(a, seen.path, kind, stat)
-        elif _grows(seen.path, kind) and self._appended(seen, row):
+        elif self._appended(seen, row):
             self._want(a, seen.path, kind, stat, row[7], row[8], row[9],
                        self.store.state(row[0]), row[10])  # fmt: skip
         else:
@@ -221,7 +221,7 @@ class Plan:
         if uri is None:
             return None
         row = self.known[uri]
-        if row[3:7] != stat and not (_grows(seen.path, kind) and self._appended(seen, row)):
+        if row[3:7] != stat and not (kind == "jsonl" and self._appended(seen, row)):
             return None
         self.renamed(uri, seen.path)
         self.store.move(row[0], seen.path)
@@ -234,7 +234,7 @@ class Plan:
     def _appended(self, seen: Seen, row: Any) -> bool:
         """True when what was read is still there, so that reading can go on after it."""
         offset, check = row[7], row[9]
-        if seen.size < offset:
+        if seen.size < offset and not seen.path.endswith(".zst"):
             return False
         if not offset:
             return True
@@ -243,7 +243,9 @@ class Plan:
         except OSError:
             return True  # reading will say what is wrong
         try:
-            return sources.matches(fd, offset, check)
+            return sources.matches(fd, seen.path, offset, check)
+        except (OSError, sources.Bomb):
+            return True
         finally:
             os.close(fd)
 
@@ -371,8 +373,3 @@ def _dealt(wanted: Iterable[Task]) -> list[Task]:
 
 def _stat(seen: Seen) -> tuple[int, int, int, int]:
     return seen.size, seen.mtime_ns, seen.device, seen.inode
-
-
-def _grows(path: str, kind: str) -> bool:
-    """True for files that are appended to, so that what was read of them stays where it was."""
-    return kind == "jsonl" and not path.endswith(".zst")

@@ -202,10 +202,12 @@ def checksum(data: bytes) -> bytes:
     return b"%08x%08x" % (zlib.crc32(data), zlib.adler32(data))
 
 
-def matches(fd: int, offset: int, check: bytes) -> bool:
-    """True when the bytes before ``offset`` are those that were read then."""
+def matches(fd: int, path: str, offset: int, check: bytes) -> bool:
+    """True when the bytes before ``offset`` are those that were read then; of a packed file those
+    that it unpacks to. Raises OSError, Bomb."""
     start = max(0, offset - CHECK)
-    return check_hash(os.pread(fd, offset - start, start)) == check
+    read = _packed_or_not(Descriptor(fd), path)
+    return check_hash(read(start, offset - start)) == check
 
 
 def open_regular(path: str) -> int:
