@@ -19,6 +19,8 @@ class Call:
     """Asks the tool's daemon, which runs meanwhile."""
     once: bool = False
     """Too slow to repeat."""
+    env: tuple[tuple[str, str], ...] = ()
+    """Variables that are set for it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,13 @@ CASES = (
         CCUSAGE_USAGE,
         goal=2.5,
         linear=True,
+    ),
+    Case(
+        "sync, first ever, no archive",
+        Call("decklog", ("sync",), fresh=True, env=(("DECKLOG_ARCHIVE", "false"),)),
+        AGENTSVIEW_FIRST_SYNC,
+        goal=0.15,
+        memory=300,
     ),
     Case(
         "sync, first ever",

@@ -136,7 +136,7 @@ class Stage:
             state = self.state(call.tool)
             shutil.rmtree(state)
             state.mkdir()
-        env = self.env(call.tool)
+        env = self.env(call.tool) | dict(call.env)
         if call.daemon:
             env.pop("AGENTSVIEW_NO_DAEMON", None)
         return run([*self.tools[call.tool], *call.args], env, self.output, watch=watch)

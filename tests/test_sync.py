@@ -678,6 +678,26 @@ def test_trouble_with_a_file_holds_up_no_other_and_ends_with_it(home: Path, deck
     assert deck.deck.unchanged()
 
 
+@pytest.mark.spec("R31", "R36")
+def test_a_packed_file_that_grows_is_read_on(home: Path, tmp_path: Path, deck: Synced) -> None:
+    made = rollout(1)
+    packed = made.twin(packed=True)
+    path = home / packed.path
+    path.parent.mkdir(parents=True)
+    half = len(made.lines) // 2
+    first, second = (
+        b"".join(x.data for x in made.lines[s]) for s in (slice(half), slice(half, None))
+    )
+    path.write_bytes(zstandard.compress(first))
+    deck.sync()
+    for rest in (zstandard.compress(second)[:20], zstandard.compress(second)[20:]):
+        with path.open("ab") as f:
+            f.write(rest)
+        deck.sync()
+    assert deck.total() == truth(made.lines)
+    assert deck.dump() == clean(home, tmp_path / "clean")
+
+
 @pytest.mark.spec("R34", "R42")
 def test_trouble_in_the_middle_of_a_file_loses_nothing_of_it(
     home: Path, deck: Synced, monkeypatch: pytest.MonkeyPatch
