@@ -205,7 +205,7 @@ class Copying:
         found = []
         for uri in uris:
             copy = self.copy(uri)
-            if uri not in wanted and copy is not None and copy.whole and self._readable(copy):
+            if uri not in wanted and copy is not None and copy.readable and self._readable(copy):
                 found.append(self._task(copy)._replace(source=known[uri][0], rows=NOT_WANTED))
         return found
 
@@ -248,7 +248,7 @@ class Copying:
         def wanted(rows: Mapping[str, SourceRow]) -> list[Copy]:
             return [
                 copy for uri, copy in self._copies.items()
-                if copy is not None and uri not in met and copy.kind in _COPIED and copy.whole
+                if copy is not None and uri not in met and copy.kind in _COPIED and copy.readable
                 and (uri not in rows or rows[uri][3] < 0)
             ]  # fmt: skip
 
@@ -283,8 +283,9 @@ class Copying:
             if companion is not None:
                 beside[path] = b"".join(self.archive.open(companion).everything())
         version = copy.version if copy.kind in ("sqlite", "dir") else ""
+        size = copy.size if copy.whole else copy.stop
         return Task(
-            copy.agent, 0, copy.uri, copy.kind, (copy.size, copy.mtime_ns, 0, 0), 0, 0, b"", b"",
+            copy.agent, 0, copy.uri, copy.kind, (size, copy.mtime_ns, 0, 0), 0, 0, b"", b"",
             version, copy=self.archive.open(copy), beside=beside,
         )  # fmt: skip
 

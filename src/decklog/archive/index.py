@@ -53,6 +53,13 @@ class Copy(NamedTuple):
     superseded: bool
     """Nothing but an older version of what another copy holds."""
 
+    @property
+    def readable(self) -> bool:
+        """True when it can be read in place of its source: also lines that no read has seen the
+        end of, where the source is not there any more."""
+        lines = self.kind == "jsonl" and ".zst" not in self.uri
+        return self.whole or (lines and self.stop > 0)
+
 
 class Block(NamedTuple):
     """Where some bytes of a copy are."""
