@@ -43,7 +43,8 @@ from fuzz.mutations import Record, mutated
 FIXTURES = Path(__file__).parent.parent / "agents"
 BEHIND = 2
 """Whole records that are read after the mutated one."""
-SECOND = 1.0
+SECONDS = 3.0
+"""Of processor time for all the readings of one run together; a busy machine makes them longer."""
 SPOILED = frozenset({"damaged", "too_deep"})
 SAID = (UserMessage, AssistantMessage, Reasoning, ToolCalled, ToolReturned)
 COUNTERS = frozenset({"codex"})
@@ -80,14 +81,14 @@ class Hang(BaseException):
 
 @contextmanager
 def watchdog() -> Iterator[Callable[[bool], None]]:
-    """Gives a switch: while it is on, a second of processor time ends in `Hang`."""
+    """Gives a switch: while it is on, SECONDS of processor time end in `Hang`."""
 
     def bark(*_: object) -> None:
         raise Hang
 
     old = signal.signal(signal.SIGVTALRM, bark)
     try:
-        yield lambda on: signal.setitimer(signal.ITIMER_VIRTUAL, SECOND if on else 0) and None
+        yield lambda on: signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS if on else 0) and None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, old)
