@@ -193,7 +193,7 @@ def test_a_program_that_ends_is_reaped(crew: Crew) -> None:
     assert delivery is not None
     assert delivery.outcome in ("submitted", "unknown")
     until(lambda: crew.boss.find("one").pane.dead)  # type: ignore[union-attr]
-    (gone,) = crew.boss.reap()
+    (gone,) = until(crew.boss.reap)
     assert (gone.id, gone.standing, gone.code) == (one.id, "exited", 7)
     assert crew.boss.rows() == []
     assert [e.happened for e in crew.boss.events()] == ["created", "sent", "exited"]

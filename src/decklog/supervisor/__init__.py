@@ -382,11 +382,15 @@ class Supervisor:
         return [self.starting.restore(plan, force=force) for plan in self.plan(refs, force=force)]
 
     def reap(self) -> list[Supervised]:
-        """Close the panes of our own server whose program ended; they stay known."""
+        """Close the panes of our own server whose program ended; they stay known.
+
+        One whose exit code tmux does not tell yet is left for the next call.
+        """
         done = []
         own = self.starting.own.socket
         for row in self.rows(everything=True):
-            if row.pane is not None and row.pane.dead and row.pane.socket == own:
+            settled = row.supervised is None or row.supervised.standing != "live"
+            if row.pane and row.pane.dead and row.pane.socket == own and settled:
                 with suppress(TmuxError):
                     self.server(row.pane.socket).act(row.pane, ["kill-pane", "-t", row.pane.id])
                     one = self.registry.get(row.pane.ours)

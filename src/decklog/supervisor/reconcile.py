@@ -12,6 +12,8 @@ from decklog.model.panes import Happened, Supervised
 
 TWICE_MS = 1000
 """Milliseconds between the two looks that make something gone."""
+CODELESS_MS = 10_000
+"""Milliseconds that a dead pane waits for its exit code: tmux learns it after the pane's end."""
 
 Answer: TypeAlias = Literal["answered", "none", "silent"]
 """Of a server: it listed its panes; it certainly does not run; anything else."""
@@ -48,8 +50,8 @@ def reconcile(
         if pane is None or not is_same(one, pane):
             pane = placed.get((one.socket, one.server_pid, one.server_started, one.pane))
         if pane is not None and is_same(one, pane):
-            codeless = pane.dead and pane.exit_code is None  # tmux learns it a moment later
-            if codeless and seen.at - missed.setdefault(one.id, seen.at) < TWICE_MS:
+            codeless = pane.dead and pane.exit_code is None
+            if codeless and seen.at - missed.setdefault(one.id, seen.at) < CODELESS_MS:
                 continue
             missed.pop(one.id, None)
             yield from _seen(one, pane, seen.at)
