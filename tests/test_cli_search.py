@@ -134,4 +134,4 @@ def test_a_warm_search_imports_little(talked: dict[str, str]) -> None:
     found = imported(talked, "search", "--json", "again")
     heavy = {"json", "re", "msgspec", "typing", "click", "dataclasses", "decklog.agents"}
     assert not found & heavy
-    assert found - {*OURS, *FOREIGN} >= {"decklog.searching"}
+    assert found - {*OURS, *FOREIGN} >= {"decklog.search.answering"}

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decklog import grammar, hub, transcripts
+from decklog import hub, transcripts
 from decklog.errors import NotFound, UsageError
 from decklog.model import Hit
-from decklog.patterns import Pattern
+from decklog.search import grammar
+from decklog.search.patterns import Pattern
 from decklog.store.text.documents import Documents
 from homes import Claude, Codex, Synced, clean
 

@@ -26,10 +26,10 @@ from decklog.errors import (
     StoreTooNew,
     WriteError,
 )
-from decklog.indexing import Shards
 from decklog.model import Change, Happened
 from decklog.plan import News
 from decklog.replay import Replay
+from decklog.search.indexing import Shards
 from decklog.watching import Changed, Watcher
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from decklog import agents, indexing, pricing, reading, sources
+from decklog import agents, pricing, reading, sources
 from decklog.copying import ARCHIVE_BEHIND, Copying
 from decklog.errors import StoreError
-from decklog.indexing import Shards
 from decklog.model import Usage
 from decklog.plan import News, Plan
 from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Copied, Projection, Step, Task, Told
+from decklog.search import indexing
+from decklog.search.indexing import Shards
 from decklog.store import text
 from decklog.store.queries import TEXT_PENDING, TEXT_SHARDS
 from decklog.store.rows import Batch

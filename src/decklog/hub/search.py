@@ -33,7 +33,7 @@ class Search:
         now: int | None = None,
         **where: Any,
     ) -> Page:
-        """The places that answer a query (see `decklog.grammar`), newest or best first.
+        """The places that answer a query (see `decklog.search.grammar`), newest or best first.
 
         Keywords: agents, projects, models, roles, tools, files (lists of words), since and until
         (milliseconds, UTC). ``after`` is the ``next`` of a page before. Answers from what is
@@ -64,21 +64,21 @@ class Search:
         **where: Any,
     ) -> dict[str, Any]:
         """`search` as plain rows."""
-        from decklog import searching
+        from decklog.search import answering
 
         if not 1 <= limit <= MOST:
             raise UsageError(f"no page of {limit} hits", hint=f"1 to {MOST:,}")
         asked, where = self._asked(query, where, now)
-        found = searching.Search(self.store, asked, where).page(limit, best=best, after=after)
+        found = answering.Search(self.store, asked, where).page(limit, best=best, after=after)
         return {
-            "hits": found.hits, "next": found.next_page, "covered": searching.covered(self.store),
+            "hits": found.hits, "next": found.next_page, "covered": answering.covered(self.store),
         }  # fmt: skip
 
     def hit_json(self, hit: dict[str, Any]) -> str:
         """A hit of `search_rows` as one JSON object."""
-        from decklog import searching
+        from decklog.search import answering
 
-        return searching.hit_json(self.store.db, hit)
+        return answering.hit_json(self.store.db, hit)
 
     def scan_rows(self, pattern: str, *, limit: int = 20, **where: Any) -> dict[str, Any]:
         """The newest places at which a regular expression matches, as plain rows: `search` over
@@ -88,29 +88,29 @@ class Search:
         allowed: no repeat within a repeat, no reference back, no look ahead or behind. ``slow``
         counts records that were given up on all the same.
         """
-        from decklog import scanning, searching
+        from decklog.search import answering, scanning
 
         scan = scanning.Scan(self.store, pattern, {k: v for k, v in where.items() if v})
-        return {"hits": scan.hits(limit, searching.SNIPPET), "next": None, "slow": scan.slow}
+        return {"hits": scan.hits(limit, answering.SNIPPET), "next": None, "slow": scan.slow}
 
     def search_count(self, query: str, *, now: int | None = None, **where: Any) -> int:
         """How many places answer a query; arguments as for `search`."""
-        from decklog import searching
+        from decklog.search import answering
 
         asked, where = self._asked(query, where, now)
-        return searching.Search(self.store, asked, where).count()
+        return answering.Search(self.store, asked, where).count()
 
     def covered(self) -> dict[str, Any]:
         """How far the text index is, with the fields of `decklog.model.Covered`."""
-        from decklog import searching
+        from decklog.search import answering
 
-        return searching.covered(self.store)
+        return answering.covered(self.store)
 
     def _asked(
         self, text: str, where: dict[str, Any], now: int | None
     ) -> tuple[Any, dict[str, Any]]:
         """The query taken apart, with what the keywords add to it; and the filter."""
-        from decklog import grammar
+        from decklog.search import grammar
 
         query = grammar.parse(text)
         filters = {

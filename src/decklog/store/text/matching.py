@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from decklog.grammar import Query, Term
+    from decklog.search.grammar import Query, Term
 
 DOCUMENT = 4
 """FTS5_TOKENIZE_DOCUMENT"""

@@ -21,8 +21,8 @@ import apsw
 
 from decklog import sources
 from decklog.errors import DecklogError, SourceError
-from decklog.patterns import Pattern
-from decklog.searching import NO_JSON, Readback, strings
+from decklog.search.answering import NO_JSON, Readback, strings
+from decklog.search.patterns import Pattern
 from decklog.standing import Copies
 from decklog.store.events import KIND_NAMES, NOWHEN, unpack
 from decklog.store.sql import SEARCHED, session_conditions

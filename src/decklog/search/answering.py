@@ -1,4 +1,4 @@
-"""Search: what is asked, the places that answer it, and what stands there.
+"""A query answered from the text index: the places, and what stands there.
 
 Texts are read back from their sources by the places that the store knows. A record of a transcript
 is JSON, so its texts are found in it without knowing the agent. What that does not settle (whole
@@ -13,8 +13,8 @@ import os
 
 import apsw
 
-from decklog import grammar
 from decklog.errors import UsageError
+from decklog.search import grammar
 from decklog.standing import Copies
 from decklog.store.events import KIND_NAMES, NOWHEN, Places
 from decklog.store.text import TOKENIZER
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from decklog.archive import CopyReader
-    from decklog.grammar import Query
+    from decklog.search.grammar import Query
     from decklog.store.text.finding import Found
 
 SNIPPET = 200
