@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import zstandard
 
-from decklog import copying
 from decklog.archive import Archive, copier, dictionary, packs, records
 from decklog.archive.verifying import Checked, Damage, verify
 from decklog.errors import Denied, UsageError, WriteError
+from decklog.sync import copying
 from homes import Claude, Codex, Synced
 
 TOKENS = (10, 200, 30, 40)

@@ -27,9 +27,9 @@ from decklog.errors import (
     WriteError,
 )
 from decklog.model import Change, Happened
-from decklog.plan import News
 from decklog.replay import Replay
 from decklog.search.indexing import Shards
+from decklog.sync.plan import News
 from decklog.watching import Changed, Watcher
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from random import Random
 import apsw
 import pytest
 
-from decklog import reading, sources, sync, workers
+from decklog import reading, sources, sync
 from decklog.store import link
 from decklog.store.sqlite import LOCK, SqliteStore
+from decklog.sync import workers
 from families import family
 from forked import in_child, killed, suicide
 from homes import Synced, clean, different, files

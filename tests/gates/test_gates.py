@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from decklog import agents, hub, plan, sources
+from decklog import agents, hub, sources
 from decklog.agents import Agent, Reader
 from decklog.model import Cursor, Event, Ref
 from decklog.store import link
+from decklog.sync import plan
 from forked import in_child
 from homes import Claude, Codex, Synced, clean
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from decklog import plan, sources
+from decklog import sources
 from decklog.store.sqlite import SqliteStore
+from decklog.sync import plan
 from rotating import CHANGES, SLOTS, WRITES, Step, World
 
 PROGRAMS = int(os.environ.get("DECKLOG_PROGRAMS", "500"))

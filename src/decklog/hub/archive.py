@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from decklog.copying import should_have
 from decklog.errors import NotFound, UsageError
+from decklog.sync.copying import should_have
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,10 +10,8 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from decklog import agents, pricing, reading, sources
-from decklog.copying import ARCHIVE_BEHIND, Copying
 from decklog.errors import StoreError
 from decklog.model import Usage
-from decklog.plan import News, Plan
 from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Copied, Projection, Step, Task, Told
 from decklog.search import indexing
 from decklog.search.indexing import Shards
@@ -22,6 +20,8 @@ from decklog.store.queries import TEXT_PENDING, TEXT_SHARDS
 from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
 from decklog.store.text import SHARDS
+from decklog.sync.copying import ARCHIVE_BEHIND, Copying
+from decklog.sync.plan import News, Plan
 
 if TYPE_CHECKING:
     from decklog.archive import Archive
@@ -317,7 +317,7 @@ def _read_all(
     store.release()
     forks = sys.platform != "win32" and not (work.text and text.opened)
     if jobs > 1 and total > FORK_BYTES and len(tasks) > 1 and forks:
-        from decklog import workers
+        from decklog.sync import workers
 
         # each shard of the index has one process that writes to it
         stream = workers.parallel(tasks, day, SHARDS if work.text else jobs, projections)
