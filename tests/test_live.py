@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from decklog import agents, live, sync, testing, watching
+from decklog import agents, sync, testing
 from decklog.errors import StoreTooNew
 from decklog.hub import Decklog
+from decklog.live import following, ring, watching
 from decklog.model import (
     Change,
     Event,
@@ -62,7 +63,7 @@ class Place:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests wait for the last of what is put off."""
-    monkeypatch.setattr(live, "SETTLE_AFTER", 0.02)
+    monkeypatch.setattr(following, "SETTLE_AFTER", 0.02)
     monkeypatch.setattr(watching, "TICK", 0.05)
 
 
@@ -153,7 +154,7 @@ def test_a_follower_goes_on_where_it_left_off(place: Place) -> None:
 def test_one_that_is_slow_misses_nothing(
     place: Place, deck: Decklog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "KEPT_CHANGES", 3)
+    monkeypatch.setattr(ring, "KEPT_CHANGES", 3)
     slow, other = deck.changes(), deck.changes()
     said = [f"say {i}" for i in range(20)]
     for text in said:
@@ -258,7 +259,7 @@ def work_of_one_line(place: Place, prompts: int, monkeypatch: pytest.MonkeyPatch
     for i in range(prompts):
         place.talk.prompt(f"{i} " + "x" * 1000)
     place.talk.write(place.home)
-    monkeypatch.setattr(live, "SETTLE_AFTER", 10.0)
+    monkeypatch.setattr(following, "SETTLE_AFTER", 10.0)
     with place.deck() as deck:
         changes = deck.changes(types=["user_message"])
         place.say("the first one may cost more")
@@ -391,8 +392,8 @@ def test_a_database_tells_what_is_new_in_it(tmp_path: Path) -> None:
 def test_a_database_that_is_being_made_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "RETRY_FIRST", 0.05)
-    monkeypatch.setattr(live, "QUIET", 1.0)
+    monkeypatch.setattr(following, "RETRY_FIRST", 0.05)
+    monkeypatch.setattr(following, "QUIET", 1.0)
     home = tmp_path / "home"
     (source,) = SITUATIONS["opencode/tools"].rglob("opencode.db")
     path = home / source.relative_to(SITUATIONS["opencode/tools"])
@@ -414,7 +415,7 @@ def test_a_database_that_is_being_made_is_left_alone(
 def test_a_file_that_fails_is_tried_again_and_holds_up_no_other(
     place: Place, deck: Decklog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "RETRY_FIRST", 0.05)
+    monkeypatch.setattr(following, "RETRY_FIRST", 0.05)
     changes = deck.changes(types=["user_message"])
     other = Claude("22222222-2222-4222-8222-222222222222")
     path = place.home / other.path

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from decklog import hints, sources
-from decklog.watching import TICK, Changed, Watcher
+from decklog import sources
+from decklog.live import hints
+from decklog.live.watching import TICK, Changed, Watcher
 
 pytestmark = pytest.mark.spec("R33")
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from decklog import live, testing, watching
+from decklog import testing
 from decklog.agents import get
+from decklog.live import following, watching
 from decklog.model import Happened, Lagged
 from forked import killed
 from homes import Synced
@@ -26,7 +27,7 @@ KILLS = 1_500 if LONG else 100
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SETTLE_AFTER", 0.01)
+    monkeypatch.setattr(following, "SETTLE_AFTER", 0.01)
     monkeypatch.setattr(watching, "TICK", 0.02)
 
 

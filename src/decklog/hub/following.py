@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from decklog.config import Config
-    from decklog.daemon import Daemon
     from decklog.limits import Limits
-    from decklog.live import Live
+    from decklog.live.daemon import Daemon
+    from decklog.live.following import Live
     from decklog.model import Change, Event, Lagged
     from decklog.recorder import Recorder
     from decklog.running import Ran, Runner
@@ -108,7 +108,7 @@ class Changes:
         found = self._live.ring.after(before, timeout)
         if found is None:  # fallen behind: the journal has it
             if self._replay is None:
-                from decklog.replay import Replay
+                from decklog.live.replay import Replay
 
                 self._replay = Replay(self._open_store())
             found = self._replay.read(before)
@@ -207,7 +207,7 @@ class Following:
         if self._live is None:
             from decklog import sync
             from decklog.archive import Archive
-            from decklog.live import Live
+            from decklog.live.following import Live
 
             made = Live(
                 self.config.data_dir,
@@ -330,7 +330,7 @@ class Following:
     @property
     def daemon(self) -> Daemon:
         """What watches in the background, where it was started."""
-        from decklog.daemon import Daemon
+        from decklog.live.daemon import Daemon
 
         return Daemon(self.config.data_dir)
 

@@ -1,7 +1,7 @@
 """Seeing what changes on disk: events of the system as a hint, looking again as the truth.
 
 A `Watcher` knows every file below the roots as the last look found it. Where the system tells of
-changes (`decklog.hints`), what it names is looked at at once; whether it tells or not, everything
+changes (`live.hints`), what it names is looked at at once; whether it tells or not, everything
 is looked at again in turn, the files that changed lately more often. Hints that were lost
 (an overflow) lead to a look at everything. File systems that other machines write to are never
 relied upon to tell.
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from decklog.hints import Hint, Hints
+    from decklog.live.hints import Hint, Hints
     from decklog.sources import File
 
 
