@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from decklog.errors import Busy, NotFound
-from decklog.limits import CAP_MS, FALLBACK_MS, JITTER_MS, Limits, Pending, resume_at
-from decklog.resets import reset_time
+from decklog.running.limits import CAP_MS, FALLBACK_MS, JITTER_MS, Limits, Pending, resume_at
+from decklog.running.resets import reset_time
 
 NOW = int(datetime(2026, 11, 20, 22, 29, 51, tzinfo=UTC).timestamp() * 1000)
 

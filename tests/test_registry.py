@@ -1,4 +1,4 @@
-"""decklog.registry: nothing that was supervised is ever lost."""
+"""decklog.supervisor.registry: nothing that was supervised is ever lost."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from decklog import registry
 from decklog.errors import WriteError
 from decklog.model.panes import Delivery, PaneEvent, Supervised
-from decklog.registry import Registry
+from decklog.supervisor import registry
+from decklog.supervisor.registry import Registry
 
 
 def pane(name: str, **more: object) -> Supervised:

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from decklog.config import Config
-    from decklog.limits import Limits
     from decklog.live.daemon import Daemon
     from decklog.live.following import Live
     from decklog.model import Change, Event, Lagged
     from decklog.recorder import Recorder
-    from decklog.running import Ran, Runner
+    from decklog.running.limits import Limits
+    from decklog.running.runner import Ran, Runner
     from decklog.zones import Zone
 
 
@@ -284,7 +284,7 @@ class Following:
         which ``resume_after_limit`` asks for. Raises UsageError, NotFound.
         """
         from decklog import agents
-        from decklog.running import Start
+        from decklog.running.runner import Start
 
         start = Start(
             agent=agents.get(agent),
@@ -309,7 +309,7 @@ class Following:
     def _runner(self, told: Any, note: Any, cwd: str = "") -> Runner:
         import os
 
-        from decklog.running import Runner
+        from decklog.running.runner import Runner
 
         return Runner(
             self.record,
@@ -323,7 +323,7 @@ class Following:
     @property
     def limits(self) -> Limits:
         """Resumptions after usage limits: scheduled, and what became of them."""
-        from decklog.limits import Limits
+        from decklog.running.limits import Limits
 
         return Limits(self.config.data_dir)
 

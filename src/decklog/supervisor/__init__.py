@@ -1,6 +1,6 @@
 """Supervising agents in tmux: seeing them, starting them, talking to them, ending them.
 
-What is supervised stands in the registry (`decklog.registry`), which only grows; tmux says what is
+What is supervised stands in the `registry`, which only grows; tmux says what is
 there now; what follows from both is decided by `reconcile`. Who is in a pane, on which session and
 in which state is told by the ``sight`` that is handed in. Panes of ours live on a tmux server of
 our own; panes of any other server can be adopted.
@@ -23,10 +23,10 @@ from decklog import screen as screens
 from decklog.errors import NotFound, PaneGone, TmuxError, TmuxMissing, UsageError, WriteError
 from decklog.model.fleet import Identity, Pane
 from decklog.model.panes import Delivery, Happened, PaneEvent, Supervised
-from decklog.registry import Registry
 from decklog.supervisor.delivery import READY, Sending, Witness, checked
 from decklog.supervisor.ending import GRACE, Ended, end
 from decklog.supervisor.reconcile import TWICE_MS, Answer, Sighting, is_same, reconcile
+from decklog.supervisor.registry import Registry
 from decklog.supervisor.sight import Occupant, Place, Sight, join, place, said_by_screens
 from decklog.supervisor.starting import Plan, Request, Starting
 

@@ -13,14 +13,14 @@ from uuid import uuid4
 import msgspec
 from msgspec import Struct
 
-from decklog import passing
 from decklog.agents import Agent
 from decklog.errors import NotFound, UsageError
-from decklog.limits import ATTEMPTS, MESSAGE, Limits, Pending, resume_at
 from decklog.log import Entry
 from decklog.model import UsageLimitHit, UsageLimitResumed, UsageLimitResumeFailed
 from decklog.recorder import Recorder
-from decklog.resets import reset_time
+from decklog.running import passing
+from decklog.running.limits import ATTEMPTS, MESSAGE, Limits, Pending, resume_at
+from decklog.running.resets import reset_time
 
 CANCEL_LOOK_S = 1.0
 """How often one who waits looks whether it was cancelled."""
