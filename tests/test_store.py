@@ -245,7 +245,7 @@ def test_a_new_store_is_trusted_after_a_reboot_only_once_it_was_flushed(
     assert len(list(rows)) == 9
     deck.deck.close()
     with monkeypatch.context() as patch:
-        patch.setattr("decklog.store.sqlite._boot", lambda: "another boot")
+        patch.setattr("decklog.store.sqlite.boot", lambda: "another boot")
         with Synced(home, folder) as other:
             assert other.dump() == []
             other.sync()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from decklog.boots import boot
 from decklog.errors import Denied, NotFound, SourceError
 from decklog.model.fleet import AgentProcess, Identity, Process
 
@@ -59,11 +60,7 @@ class Linux:
         self.hertz = os.sysconf("SC_CLK_TCK")
         self._argv: dict[str, tuple[int, bytes, tuple[str, ...]]] = {}
         """By pid: start, name and argv at the last look; another program has another name."""
-        try:
-            with open(f"{root}/sys/kernel/random/boot_id", encoding="ascii") as f:
-                self.boot = f.read().strip()
-        except OSError:
-            self.boot = ""
+        self.boot = boot(root)
 
     def list(self, deadline: float) -> list[Process]:
         booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

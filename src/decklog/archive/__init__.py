@@ -10,7 +10,9 @@ copy, and is read from it like from any other source.
   carries the uri by which the store knows it; the copy of what was read before a rewrite is renamed
   when the store renames its rows.
 - One process writes, under the lock of the archive. What is committed here is durable before the
-  cursor in the store that relies on it.
+  cursor in the store that relies on it. Only one who follows has others wait for the disk
+  (`unflushed`): no end of a process loses what it wrote, and of a machine that ends in the moment
+  until then the next sync copies again what it misses.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from decklog.archive import packs, records
 from decklog.archive.dictionary import Packing, learn
 from decklog.archive.index import FILE as INDEX
 from decklog.archive.index import Block, Copy, Index
+from decklog.archive.unflushed import Unflushed
 from decklog.errors import StoreError
 
 __all__ = ["Archive", "Block", "Copy", "CopyReader", "Damaged"]
@@ -66,8 +69,12 @@ class Archive:
     Raises StoreError where its files cannot be opened.
     """
 
-    def __init__(self, data_dir: str) -> None:
+    def __init__(self, data_dir: str, *, later: bool = False) -> None:
+        """With ``later``, `commit` does not wait for the disk: `flush` has to follow soon."""
         self.folder = os.path.join(data_dir, FOLDER)
+        self.index_path = os.path.join(self.folder, INDEX)
+        self._later = later
+        self._unflushed = Unflushed(self.folder)
         self._index: Index | None = None
         self._writer: packs.Writer | None = None
         self._packings: dict[int, Packing] = {}
@@ -76,9 +83,14 @@ class Archive:
         self._written: list[tuple[str, int, records.Head, bytes]] = []
 
     def close(self) -> None:
+        self._unflushed.close()
         if self._index is not None:
             self._index.close()
             self._index = None
+
+    def flush(self) -> None:
+        """Wait until what was committed is on disk. May be called from any thread."""
+        self._unflushed.flush()
 
     def exists(self) -> bool:
         return os.path.isdir(self.folder)
@@ -109,7 +121,7 @@ class Archive:
         assert self._index is not None
         known = self._index.packs()
         found = packs.names(self.folder)
-        if set(found) != set(known):
+        if set(found) != set(known) or self._unflushed.foreign():
             return True
         for name in found:
             st = os.stat(os.path.join(self.folder, name))
@@ -121,7 +133,7 @@ class Archive:
         """Packs that are indexed and not there any more. The index is brought up to those that are
         when it is next asked."""
         if self._index is None:
-            if not os.path.exists(os.path.join(self.folder, INDEX)):
+            if not os.path.exists(self.index_path):
                 return []
             self._index = self._opened()
         there = set(packs.names(self.folder))
@@ -265,18 +277,22 @@ class Archive:
     def _catch_up(self) -> None:
         """Index what a crash left out. The torn tail of the last pack is cut off, and saved."""
         index = self.index
+        self._unflushed.take_back()
+        foreign = self._unflushed.foreign()
         known = index.packs()
         found = {n: os.stat(os.path.join(self.folder, n)) for n in packs.names(self.folder)}
         changed = [n for n, (i, end) in known.items()
                    if n not in found or found[n].st_ino != i or found[n].st_size < end]  # fmt: skip
-        if changed:
-            index.clear()  # a pack was replaced or taken away
+        if changed or foreign:
+            index.clear()  # a pack was replaced or taken away, or lost what was indexed
             known = {}
         last = max(found, default="")
         for name, st in found.items():
             start = known[name][1] if name in known else records.LEAD_SIZE
             if st.st_size > start or name not in known:
                 self._index_pack(name, st.st_ino, start, last=name == last)
+        if foreign:
+            self._unflushed.unmark()
         assert self._writer is not None
         self._writer.sound = index.packs().keys()
 
@@ -340,7 +356,7 @@ class Archive:
         self._pending = []
 
     def commit(self) -> None:
-        """Make durable and index what was added.
+        """Make durable (unless that is for `flush` to do) and index what was added.
 
         Raises WriteError or StoreError: then none of it counts, and the cursors that rely on it
         must not be kept.
@@ -349,7 +365,10 @@ class Archive:
         if not self._written:
             return
         assert self._writer is not None
-        self._writer.sync()
+        if self._later and self._unflushed.mark():
+            self._unflushed.add(self._writer.name, self._writer.durable)
+        else:
+            self._writer.sync()
         for name, group in groupby(self._written, itemgetter(0)):
             found = [(at, head, body) for _, at, head, body in group]
             at, head, _ = found[-1]

@@ -66,8 +66,9 @@ class Writer:
         self.name = ""
         self.bytes = 0
         """Appended by this writer."""
+        self.durable = 0
+        """End of what is on disk of the pack that is written to."""
         self._file: durable.Appender | None = None
-        self._durable = 0
 
     def append(self, group: Sequence[bytes]) -> tuple[str, int]:
         """Write records one after the other, all or none; gives the pack and where they begin.
@@ -91,13 +92,13 @@ class Writer:
             path = os.path.join(self.folder, name)
             if name in self.sound and os.stat(path).st_size < LARGEST:
                 self._file = durable.Appender(path, create=False)
-                self.name, self._durable = name, self._file.size()
+                self.name, self.durable = name, self._file.size()
                 return self._file
         self.name = fresh_name()
         self._file = durable.Appender(os.path.join(self.folder, self.name), new=True)
         with self._file.locked():
             self._file.append(records.LEAD)
-        self._durable = 0
+        self.durable = 0
         return self._file
 
     def sync(self) -> None:
@@ -107,10 +108,10 @@ class Writer:
             return
         try:
             self._file.sync()
-            self._durable = self._file.size()
+            self.durable = self._file.size()
         except WriteError:
             with suppress(OSError):
-                os.ftruncate(self._file.fd, self._durable)
+                os.ftruncate(self._file.fd, self.durable)
             self.close()
             raise
 

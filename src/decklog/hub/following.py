@@ -215,7 +215,7 @@ class Following:
                 self._open_store,
                 self._catch_up,
                 self.zone.day,
-                archive=Archive(self.config.data_dir) if self.config.archive else None,
+                archive=Archive(self.config.data_dir, later=True) if self.config.archive else None,
             )
             made.start()
             self._live = made

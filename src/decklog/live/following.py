@@ -26,10 +26,12 @@ from decklog.errors import (
     WriteError,
 )
 from decklog.live import hints
+from decklog.live.flushing import Flusher
 from decklog.live.replay import Replay
 from decklog.live.ring import Ring
 from decklog.live.watching import Changed, Watcher
 from decklog.search.indexing import Shards
+from decklog.store import text
 from decklog.sync.plan import News
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class Live:
     """The thread that watches or follows, and tells `ring`.
 
     ``open_store`` opens a store for the thread; ``catch_up`` brings one up to date with a survey
-    just made (as `decklog.sync.run` takes it).
+    just made (as `decklog.sync.run` takes it); ``archive`` leaves flushing for later.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Live:
         self.put_off: set[str] = set()
         """Files that changed and are read later."""
         self._opened: Shards | None = None
+        self._flusher: Flusher | None = None
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._hints: hints.Hints | None = None
@@ -179,13 +182,41 @@ class Live:
             version = self.store.version()
             watcher.scan()
             self._patiently(lambda: self.catch_up(self.store, (*watcher.survey(), version)))
+            self._patiently(self._prepare)
             self._begin()
             self._tell()
+            self._flusher = self._start_flusher()
             self._rounds(watcher)
         finally:
             self.watcher = None
+            if self._flusher is not None:
+                self._flusher.stop()
+                self._flusher = None
             self._close_shards()
             self._close_hints()
+
+    def _prepare(self) -> None:
+        """What the first round would do before it can tell anything: a store that was just filled
+        is flushed, and the text index opened."""
+        try:
+            with self.store.writing():
+                shards = self._shards()
+                for n in range(text.SHARDS):
+                    shards[n]
+        except StoreBusy:
+            raise
+        except StoreError:  # the first round will meet it too
+            pass
+
+    def _start_flusher(self) -> Flusher:
+        written = [self.store.path, *(text.path(self.folder, n) for n in range(text.SHARDS))]
+        flush: Callable[[], object] = bool
+        if self.archive is not None:
+            written.append(self.archive.index_path)
+            flush = self.archive.flush
+        made = Flusher(flush, written)
+        made.start()
+        return made
 
     def _rounds(self, watcher: Watcher) -> None:
         pending: Changed | None = None
@@ -239,6 +270,8 @@ class Live:
             shards=self._shards(),
         )
         self.rounds += 1
+        if self._flusher is not None:
+            self._flusher.due()
         self.replay.begin(done.tasks)
         self._tell()
         now = time.monotonic()

@@ -8,6 +8,7 @@ from zlib import compress
 
 import apsw
 
+from decklog.boots import boot
 from decklog.errors import StoreBusy, StoreError, StoreTooNew
 from decklog.store import REWRITTEN, journal, queries, statements
 from decklog.store.connection import Connection, Transaction, failure
@@ -31,15 +32,6 @@ SHORT_WAL = 1 << 20
 """Bytes of write-ahead log that the next to open the store reads in a moment."""
 
 
-def _boot() -> str:
-    """Identity of this boot of the machine; empty where the system does not tell."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
-
-
 class SqliteStore(queries.Reading):
     """See `decklog.store.Store`."""
 
@@ -60,7 +52,7 @@ class SqliteStore(queries.Reading):
 
     def _prepare(self) -> None:
         version = self._check_format()
-        if version and self.get(UNSYNCED) not in (None, _boot()):
+        if version and self.get(UNSYNCED) not in (None, boot()):
             self._reset()
             version = 0
         if version == 0:
@@ -103,9 +95,9 @@ class SqliteStore(queries.Reading):
     def bulk(self) -> None:
         """Fill an empty store without waiting for the disk, where a reboot can be told."""
         empty = self.db.execute("select 1 from part limit 1").fetchone() is None
-        if empty and _boot():
+        if empty and boot():
             self.db.pragma("synchronous", 2)
-            self.put(UNSYNCED, _boot())
+            self.put(UNSYNCED, boot())
             self.db.pragma("synchronous", 0)
 
     def _settle(self) -> None:
