@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from decklog import agents
-from decklog.agents import _shared, pi
+from decklog.agents import _shared
 from decklog.agents._shared import to_ms
-from decklog.agents.pi import PiReader
+from decklog.agents.pi import reader as pi
+from decklog.agents.pi.reader import PiReader
 from decklog.model import ParseWarning
 from fuzz.dealing import Failed, dealt
 from fuzz.readers import Fuzz
