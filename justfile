@@ -48,7 +48,7 @@ test-long:
 crash-long:
     DECKLOG_LONG=1 DECKLOG_FULL_SIZE=1 DECKLOG_KILLS=150 {{bin}}/python -m pytest -o timeout=36000 tests/crash
 
-# how soon an appended line is told, and what watching costs
+# how soon an appended line is told, beside agentsview, and what watching costs; `--write docs/performance.md`
 bench-live *args:
     {{bin}}/python benchmarks/live.py {{args}}
 

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Measure following: how soon an appended line is told, and what watching costs.
 
-    python benchmarks/live.py                      # all of it
+    python benchmarks/live.py                                  # all of it
+    python benchmarks/live.py --write docs/performance.md
     python benchmarks/live.py --only latency --appends 500
 
 ``latency``: lines are appended to random transcripts of many; the time until ``tail -f`` prints
-each, until `deck.changes` gives it, and until a search finds it. ``idle``: processor time and
-memory of a daemon that watches ten thousand files in which nothing happens. ``growing``: a thousand
-files grow at once.
+each, until `deck.changes` gives it, and until a search finds it; then until agentsview's search
+does, asked over HTTP again and again as ours is. ``idle``: processor time and memory of a daemon
+that watches ten thousand files in which nothing happens. ``growing``: a thousand files that grow
+at once.
 """
 
 from __future__ import annotations
@@ -17,20 +19,25 @@ import json
 import os
 import random
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.request import urlopen
 from uuid import UUID
 
 import decklog
 import decklog.hub
+import report
+import rivals
 
 RECORDS = 20
 """Lines of a transcript to begin with."""
@@ -83,14 +90,37 @@ def home(files: int) -> Iterator[Home]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def told(seconds: list[float]) -> str:
+class Times(NamedTuple):
+    """How long lines took to be told, in seconds."""
+
+    by: str
+    middle: float
+    p99: float
+    most: float
+    lines: int
+    goal: tuple[float, float] | None = None
+    """Median and p99 that are to be kept."""
+
+    def row(self) -> str:
+        cells = [self.by, *(f"{t * 1000:,.0f} ms" for t in self[1:4]), str(self.lines)]
+        if self.goal is None:
+            verdict = ""
+        else:
+            met = self.middle <= self.goal[0] and self.p99 <= self.goal[1]
+            wanted = " / ".join(f"{t * 1000:.0f}" for t in self.goal)
+            verdict = f"≤ {wanted} ms: {'met' if met else '**missed**'}"
+        return "| " + " | ".join([*cells, verdict]) + " |"
+
+
+SOON = (0.05, 0.15)
+
+
+def told(by: str, seconds: list[float], goal: tuple[float, float] | None = SOON) -> Times:
     ordered = sorted(seconds)
     p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    middle = statistics.median(ordered)
-    return (
-        f"median {middle * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, most {ordered[-1] * 1000:.1f} ms "
-        f"of {len(ordered)}"
-    )
+    found = Times(by, statistics.median(ordered), p99, ordered[-1], len(ordered), goal)
+    print(found.row(), file=sys.stderr)
+    return found
 
 
 class Marks:
@@ -120,7 +150,8 @@ class Marks:
         return [max(0.0, self.told[t] - w) for t, w in self.written.items()]
 
 
-def latency(files: int, appends: int) -> None:
+def latency(files: int, appends: int, rival: int) -> list[Times]:
+    rows = []
     with home(files) as at:
         marks = Marks()
         words = [sys.executable, "-m", "decklog", "tail", "--all", "-f", "--json", "-n", "1"]
@@ -134,7 +165,7 @@ def latency(files: int, appends: int) -> None:
                 marks.hear(json.loads(line).get("content", ""))
 
         threading.Thread(target=read, args=(tail.stdout,), daemon=True).start()
-        print(f"tail -f, {files:,} files: {told(marks.append(at, appends))}")
+        rows.append(told("decklog: `tail -f`", marks.append(at, appends)))
         tail.terminate()
         tail.wait()
     with home(files) as at, decklog.open(env=at.env) as deck:
@@ -146,20 +177,58 @@ def latency(files: int, appends: int) -> None:
                 marks.hear(getattr(change, "event", None) and change.event.content)  # type: ignore[union-attr]
 
         threading.Thread(target=follow, daemon=True).start()
-        print(f"changes(), {files:,} files: {told(marks.append(at, appends))}")
-        print(f"search, {files:,} files: {told(list(found(at, deck, appends // 3)))}")
+        rows.append(told("decklog: `changes()`", marks.append(at, appends)))
+
+        def ours(word: str) -> bool:
+            return bool(deck.search(word, limit=1).hits)
+
+        rows.append(told("decklog: search", list(found(at, ours, appends))))
+    if rival:
+        with home(files) as at, agentsview(at) as (theirs, _):
+            rows.append(told("agentsview: search", list(found(at, theirs, rival, 2.0)), None))
+    return rows
 
 
-def found(at: Home, deck: decklog.hub.Decklog, appends: int) -> Iterator[float]:
+def found(
+    at: Home, finds: Callable[[str], bool], appends: int, pause: float = 0.06
+) -> Iterator[float]:
     """Seconds from an append until a search that is asked again and again finds it."""
     for i in range(appends):
         word = f"needle{i}in{random.getrandbits(32)}"
         at.append(random.choice(at.paths), word)
         began = time.perf_counter()
-        while not deck.search(word, limit=1).hits:
+        while not finds(word):
             time.sleep(0.001)
         yield time.perf_counter() - began
-        time.sleep(0.03)
+        time.sleep(random.uniform(0, pause))
+
+
+@contextmanager
+def agentsview(at: Home) -> Iterator[tuple[Callable[[str], bool], int]]:
+    """Its server, with everything read, as a search for a word; and its pid."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    state = Path(at.env["DECKLOG_HOME"], "agentsview")
+    state.mkdir(parents=True)
+    env = at.env | rivals.AGENTSVIEW.env | {rivals.AGENTSVIEW.state: str(state)}
+    env.pop("AGENTSVIEW_NO_DAEMON")
+    words = [str(rivals.AGENTSVIEW.install()), "serve", "--port", str(port), "--no-browser"]
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as it:
+        assert it.stdout is not None
+        for line in it.stdout:
+            if b"listening at" in line:
+                break
+        threading.Thread(target=it.stdout.read, daemon=True).start()
+        time.sleep(5)
+        try:
+            yield lambda word: _asked(port, word), it.pid
+        finally:
+            it.terminate()
+
+
+def _asked(port: int, word: str) -> bool:
+    with urlopen(f"http://127.0.0.1:{port}/api/v1/search?limit=1&q={word}") as answer:
+        return bool(json.load(answer).get("results"))
 
 
 def used(pid: int) -> tuple[float, int]:
@@ -181,19 +250,32 @@ def daemon(at: Home) -> Iterator[int]:
         subprocess.run([*words, "stop"], env=at.env, capture_output=True, check=False)
 
 
-def idle(files: int, seconds: int) -> None:
+def idle(files: int, seconds: int, rival: bool) -> list[str]:
+    rows = []
     with home(files) as at:
         subprocess.run([sys.executable, "-m", "decklog", "sync", "-q"], env=at.env, check=True)
         with daemon(at) as pid:
-            time.sleep(5)
-            before, _ = used(pid)
-            time.sleep(seconds)
-            after, resident = used(pid)
-    share = (after - before) / seconds
-    print(f"idle, {files:,} files: {share:.3%} of a core, {resident / 2**20:.0f} MiB resident")
+            share, resident = _idle(pid, seconds)
+        met = "met" if share <= 0.005 and resident <= 60 << 20 else "**missed**"
+        rows.append(f"| decklog: daemon | {share:.2%} | {resident >> 20} MiB | "
+                    f"≤ 0.5 %, 60 MiB: {met} |")  # fmt: skip
+        if rival:
+            with agentsview(at) as (_, pid):
+                share, resident = _idle(pid, seconds)
+            rows.append(f"| agentsview: serve | {share:.2%} | {resident >> 20} MiB | |")
+    print("\n".join(rows), file=sys.stderr)
+    return rows
 
 
-def growing(files: int, seconds: int) -> None:
+def _idle(pid: int, seconds: int) -> tuple[float, int]:
+    time.sleep(5)
+    before, _ = used(pid)
+    time.sleep(seconds)
+    after, resident = used(pid)
+    return (after - before) / seconds, resident
+
+
+def growing(files: int, seconds: int) -> str:
     with home(files) as at, decklog.open(env=at.env) as deck:
         heard: set[str] = set()
         changes = deck.changes(types=["user_message"])
@@ -224,10 +306,13 @@ def growing(files: int, seconds: int) -> None:
         while len(heard) < expected and time.monotonic() < stop:
             time.sleep(0.05)
         late = time.monotonic() - late
-    print(
-        f"growing, {files:,} files, {expected:,} lines in {seconds} s: {expected - len(heard)} "
-        f"lost, {share:.2f} cores, the last one {late:.1f} s late"
+    return (
+        f"{files:,} files that grow at once, {expected:,} lines in {seconds} s: "
+        f"{expected - len(heard)} lost, {share:.2f} cores, the last one {late:.1f} s late."
     )
+
+
+BEGIN, END = "<!-- live: written by benchmarks/live.py -->", "<!-- /live -->"
 
 
 def main() -> None:
@@ -235,16 +320,38 @@ def main() -> None:
     parser.add_argument("--only", default="", choices=("", "latency", "idle", "growing"))
     parser.add_argument("--files", type=int, default=2_000)
     parser.add_argument("--appends", type=int, default=300)
+    parser.add_argument("--rival-appends", type=int, default=40, help="0: without agentsview")
     parser.add_argument("--idle-files", type=int, default=10_000)
     parser.add_argument("--growing-files", type=int, default=1_000)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--write", type=Path, metavar="docs/performance.md")
     args = parser.parse_args()
+    rival = args.rival_appends
+    lines = [
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {report.machine()}; load before "
+        f"{os.getloadavg()[0]:.1f}. agentsview {rivals.AGENTSVIEW.version} as it serves by "
+        "default, asked over HTTP."
+    ]
     if args.only in ("", "latency"):
-        latency(args.files, args.appends)
+        lines += [
+            "",
+            f"| from an appended line until it is told, {args.files:,} files watched | median "
+            "| p99 | most | lines | goal |",
+            "|---|---|---|---|---|---|",
+            *(row.row() for row in latency(args.files, args.appends, rival)),
+        ]
     if args.only in ("", "idle"):
-        idle(args.idle_files, args.seconds)
+        lines += [
+            "",
+            f"| nothing happens in {args.idle_files:,} files | of a core | resident | goal |",
+            "|---|---|---|---|",
+            *idle(args.idle_files, args.seconds, bool(rival)),
+        ]
     if args.only in ("", "growing"):
-        growing(args.growing_files, min(args.seconds, 20))
+        lines += ["", growing(args.growing_files, min(args.seconds, 20))]
+    print("\n".join(lines))
+    if args.write:
+        report.write(args.write, lines, BEGIN, END)
 
 
 if __name__ == "__main__":

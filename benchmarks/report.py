@@ -180,14 +180,17 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def write(path: Path, lines: Sequence[str]) -> None:
-    """Put the section into a document: between its marks, or into a new file."""
-    section = "\n".join([BEGIN, *lines, END])
-    text = path.read_text() if path.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no section marked {BEGIN}")
+def write(path: Path, lines: Sequence[str], begin: str = BEGIN, end: str = END) -> None:
+    """Put a section into a document: between its marks, or at the end."""
+    section = "\n".join([begin, *lines, end])
+    text = path.read_text() if path.exists() else "# Performance\n"
+    if begin not in text:
+        path.write_text(f"{text.rstrip()}\n\n{section}\n")
+        return
+    before, _, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not closed:
+        raise SystemExit(f"{path} has no {end} after {begin}")
     path.write_text(before + section + after)
 
 
