@@ -16,7 +16,7 @@ import plain_log
 from decklog.log import Log
 from forked import start
 
-KILLS = 500 * (100 if os.environ.get("DECKLOG_LONG") else 1)
+KILLS = 500 * (10 if os.environ.get("DECKLOG_LONG") else 1)
 """For each number of writers."""
 SEGMENT = 40_000
 
