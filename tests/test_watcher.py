@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from decklog import sources
-from decklog.live import hints
+from decklog.live import following, hints, watching
 from decklog.live.watching import TICK, Changed, Watcher
+from followed import deck_on
+from forked import in_child
+from homes import Claude
 
 pytestmark = pytest.mark.spec("R33")
 
@@ -189,3 +194,127 @@ def test_an_idle_minute_costs_little(tmp_path: Path) -> None:
         assert not watcher.wait(1.0)
     assert watcher.counts.listed == listed
     assert watcher.counts.stats - stats < 10_100 / 2 + 200
+
+
+# --- what may not be looked at ----------------------------------------------------------------
+
+
+def as_nobody(work: Callable[[], object]) -> object:
+    """Work done in a child that is not root: root may look at everything."""
+
+    def other() -> object:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        return work()
+
+    return in_child(other)
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """A folder of the user who is nobody, in a place where everybody may go."""
+    folder = Path(tempfile.mkdtemp(prefix="decklog-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def give_away(folder: Path) -> None:
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+
+
+@pytest.mark.spec("R37", "R33")
+def test_what_may_not_be_looked_at_is_not_gone(theirs: Path) -> None:
+    (theirs / "root" / "one" / "deep").mkdir(parents=True)
+    for name in ("x", "one/y", "one/w", "one/deep/z"):
+        (theirs / "root" / name).write_text("1\n")
+    give_away(theirs)
+
+    def work() -> list[list[str]]:
+        one = theirs / "root" / "one"
+        clock = Clock()
+        watcher = Watcher([(str(theirs / "root"), (), ())], hints=Silent(clock), clock=clock)
+        watcher.scan()
+        said = []
+
+        def told(act: Callable[[], object]) -> None:
+            act()
+            changed = Changed(1)
+            watcher.rescan(changed)
+            said.append(
+                [f"{f[1]} {f[2]}" for f in changed.files[0].values()]
+                + [f"-{r}" for r in changed.gone[0].values()]
+            )
+            same(watcher)
+
+        told(lambda: one.chmod(0o000))
+        told(lambda: None)
+        told(lambda: one.chmod(0o600))  # its names may be seen, and no more
+        told(lambda: one.chmod(0o000))
+        told(lambda: one.chmod(0o700))
+        told(lambda: one.chmod(0o000))
+
+        def meanwhile() -> None:
+            one.chmod(0o700)
+            (one / "w").unlink()
+
+        told(meanwhile)
+        told(lambda: one.chmod(0o000))
+
+        def removed() -> None:
+            one.chmod(0o700)
+            shutil.rmtree(one)
+
+        told(removed)
+        return [sorted(s) for s in said]
+
+    assert as_nobody(work) == [
+        ["one/ -1"],
+        [],
+        ["-one/", "one/deep/ -1", "one/w -1", "one/y -1"],
+        ["one/ -1"],
+        ["-one/", "one/deep/z 2", "one/w 2", "one/y 2"],
+        ["one/ -1"],
+        ["-one/", "-one/w", "one/deep/z 2", "one/y 2"],
+        ["one/ -1"],
+        ["-one/deep/z", "-one/y"],
+    ]
+
+
+@pytest.mark.spec("R37", "R27")
+def test_a_session_that_may_not_be_looked_at_goes_on_afterwards(theirs: Path) -> None:
+    """Followed: unreadable is a finding, and no session is said to be gone."""
+    talk = Claude("talk")
+    talk.prompt("before")
+    path = talk.write(theirs / "home")
+    give_away(theirs)
+
+    def work() -> list[list[str]]:
+        following.SETTLE_AFTER, watching.TICK = 0.02, 0.05
+        found = []
+        with deck_on(theirs / "home", theirs / "own") as deck:
+            changes = deck.changes(types=["user_message", "session_gone", "session_back"])
+
+            def told(reasons: set[str]) -> None:
+                until = time.monotonic() + 20
+                while {f.reason for f in deck.findings()} != reasons:
+                    assert time.monotonic() < until
+                    time.sleep(0.02)
+                came = iter(lambda: changes.poll(0.3), None)
+                found.append([getattr(getattr(c, "event", c), "content", str(c)) for c in came])
+
+            path.parent.chmod(0o000)
+            told({"unreadable"})
+            path.parent.chmod(0o700)
+            with path.open("ab") as f:
+                talk.prompt("after")
+                f.write(talk.lines[-1].data)
+            told(set())
+        return found
+
+    assert as_nobody(work) == [[], ["after"]]

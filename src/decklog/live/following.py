@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from decklog import agents, databases, durable, sync
+from decklog import agents, databases, durable, sources, sync
 from decklog.errors import (
     Busy,
     StoreBusy,
@@ -316,7 +316,7 @@ class Live:
             a = agents.get(name)
             kept = []
             for file in _databases(watcher, new):
-                claim = a.claim(file[1])
+                claim = None if file[2] == sources.HIDDEN else a.claim(file[1])
                 if claim in ("dir", "companion"):
                     whole.add(name)
                 elif claim == "sqlite" and self._is_made(file):

@@ -13,6 +13,7 @@ to be small.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections import OrderedDict
 
@@ -77,7 +78,7 @@ class Counts:
 
 
 class _Folder:
-    __slots__ = ("files", "folders", "mtime_ns", "path", "prefix", "root")
+    __slots__ = ("below", "files", "folders", "hidden", "mtime_ns", "path", "prefix", "root")
 
     def __init__(self, path: str, prefix: str, root: int) -> None:
         self.path, self.prefix, self.root = path, prefix, root
@@ -86,6 +87,18 @@ class _Folder:
         """Names of the files in it."""
         self.folders: dict[str, None] = {}
         """Paths of the folders in it."""
+        self.hidden: File | None = None
+        """The folder itself, where it may not be looked into."""
+        self.below: dict[str, str] = {}
+        """What was known below it before that: paths, and the same relative to the root."""
+
+
+def _place(path: str) -> sources.Place:
+    """Of a link that leads nowhere what can be said of the link itself. Raises OSError."""
+    try:
+        return sources.place(os.stat(path))
+    except OSError:
+        return sources.place(os.lstat(path))
 
 
 def _is_folder(e: os.DirEntry[str]) -> bool:
@@ -139,6 +152,8 @@ class Watcher:
         for folder in self.folders.values():
             files = found[folder.root]
             files += (self.files[f"{folder.path}/{name}"] for name in folder.files)
+            if folder.hidden is not None:
+                files.append(folder.hidden)
         return found, self.fingerprint
 
     def close(self) -> None:
@@ -219,20 +234,55 @@ class Watcher:
 
     def _leave(self, folder: _Folder, changed: Changed) -> None:
         """A folder that is gone, with all that was below."""
-        todo = [folder.path]
-        for path in todo:
-            gone = self.folders[path]
-            todo += gone.folders
-            gone.folders = {}
-            for name in list(gone.files):
-                self._lose(gone, name, changed)
-            if gone.prefix:
-                del self.folders[path]
-                self.links = {k: p for k, p in self.links.items() if p != path}
-                if self.hints is not None:
-                    self.hints.drop(path)
-            else:
-                gone.mtime_ns = -1
+        gone = self._drop(folder)
+        changed.gone[folder.root].update(gone)
+        for path in gone:
+            changed.files[folder.root].pop(path, None)
+        if folder.prefix:
+            self._forget(folder)
+
+    def _hide(self, folder: _Folder, error: OSError, changed: Changed) -> None:
+        """A folder that may not be looked into: that is said of it, and nothing of what is below.
+        It is tried again in turn."""
+        new = (folder.path, folder.prefix, *sources.hidden(error, stat.S_IFDIR))
+        old = folder.hidden
+        below = self._drop(folder)
+        folder.hidden, folder.below = new, below
+        if new != old:
+            changed.files[folder.root][folder.path] = new
+
+    def _seen_again(self, folder: _Folder, below: dict[str, str], changed: Changed) -> None:
+        """A folder that may be looked into again: what went meanwhile is told, but for what a
+        folder in it still hides."""
+        gone = changed.gone[folder.root]
+        gone[folder.path] = folder.prefix
+        for path, relative in below.items():
+            place = os.path.dirname(path)
+            while place not in self.folders:
+                place = os.path.dirname(place)
+            if self.folders[place].hidden is not None:
+                self.folders[place].below[path] = relative
+            elif path not in self.files:
+                gone[path] = relative
+
+    def _drop(self, folder: _Folder) -> dict[str, str]:
+        """Know nothing of what is in a folder any more; the files that were known below it."""
+        dropped = folder.below
+        for path in folder.folders:
+            below = self.folders[path]
+            dropped |= self._drop(below)
+            self._forget(below)
+        for name in list(folder.files):
+            dropped[f"{folder.path}/{name}"] = folder.prefix + name
+            self._remove(folder, name)
+        folder.folders, folder.below, folder.hidden, folder.mtime_ns = {}, {}, None, -1
+        return dropped
+
+    def _forget(self, folder: _Folder) -> None:
+        del self.folders[folder.path]
+        self.links = {k: p for k, p in self.links.items() if p != folder.path}
+        if self.hints is not None:
+            self.hints.drop(folder.path)
 
     def _list(self, folder: _Folder, changed: Changed) -> bool:
         """List one folder: files and folders that are new, files that changed or are gone."""
@@ -242,10 +292,15 @@ class Watcher:
             mtime_ns = os.stat(folder.path).st_mtime_ns
             with os.scandir(folder.path) as entries:
                 found = list(entries)
-        except OSError:
-            if folder.files or folder.mtime_ns >= 0:
+        except (FileNotFoundError, NotADirectoryError):
+            if folder.files or folder.mtime_ns >= 0 or folder.hidden is not None:
                 self._leave(folder, changed)
             return False
+        except OSError as error:
+            self._hide(folder, error, changed)
+            return False
+        was_hidden, known_below = folder.hidden is not None, folder.below
+        folder.hidden, folder.below = None, {}
         if folder.mtime_ns < 0 and not folder.prefix and self.hints is not None:
             self.hints.add(folder.path)  # a root that was not there before
         folder.mtime_ns = mtime_ns
@@ -270,6 +325,8 @@ class Watcher:
                 folder.folders[path] = None
                 name = path.rpartition("/")[2]
                 self._enter(path, f"{folder.prefix}{name}/", folder.root, changed)
+        if was_hidden:
+            self._seen_again(folder, known_below, changed)
         return True
 
     def _enters(self, e: os.DirEntry[str], root: int) -> bool:
@@ -291,18 +348,16 @@ class Watcher:
             return
         self.counts.stats += 1
         try:
-            st = os.stat(path)
-        except OSError:
-            try:
-                st = os.lstat(path)
-            except OSError:
-                if name in folder.files:
-                    self._lose(folder, name, changed)
-                return
-        if st.st_mode & 0o170000 == 0o040000:
+            place = _place(path)
+        except (FileNotFoundError, NotADirectoryError):
+            if name in folder.files:
+                self._lose(folder, name, changed)
             return
-        relative = folder.prefix + name
-        new = (path, relative, *sources.place(st))
+        except OSError as error:  # it may be there: reading will say that it cannot be seen
+            place = sources.hidden(error)
+        if stat.S_ISDIR(place[-1]):
+            return
+        new = (path, folder.prefix + name, *place)
         old = self.files.get(path)
         if old == new:
             return
@@ -320,15 +375,19 @@ class Watcher:
 
     def _lose(self, folder: _Folder, name: str, changed: Changed) -> None:
         path = f"{folder.path}/{name}"
-        del folder.files[name]
-        self._count(self.files.pop(path), -1)
-        self.hot.pop(path, None)
+        self._remove(folder, name)
         changed.files[folder.root].pop(path, None)
         changed.gone[folder.root][path] = folder.prefix + name
 
+    def _remove(self, folder: _Folder, name: str) -> None:
+        path = f"{folder.path}/{name}"
+        del folder.files[name]
+        self._count(self.files.pop(path), -1)
+        self.hot.pop(path, None)
+
     def _count(self, file: File, sign: int) -> None:
         path, _, size, mtime_ns, _, inode, _ = file
-        if not path.endswith(sources.UNCOUNTED):
+        if size != sources.HIDDEN and not path.endswith(sources.UNCOUNTED):
             self.mark += sign * sources.share(path, size, mtime_ns, inode)
             self.counted += sign
 
