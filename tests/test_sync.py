@@ -698,6 +698,26 @@ def test_a_packed_file_that_grows_is_read_on(home: Path, tmp_path: Path, deck: S
     assert deck.dump() == clean(home, tmp_path / "clean")
 
 
+@pytest.mark.spec("R28", "R37")
+def test_a_packed_file_that_is_replaced_by_what_cannot_be_unpacked(
+    home: Path, deck: Synced
+) -> None:
+    """Nothing that was read of it is lost, and what is in its place in the end is read."""
+    first, second = talk("first"), talk("second")
+    path = talk("first", packed=True).write(home)
+    deck.sync()
+    assert deck.total() == truth(first.lines)
+    path.write_bytes(b"no frame at all" * 9)
+    for _ in range(2):
+        deck.sync()
+        assert deck.total() == truth(first.lines)
+        assert [(f.reason, f.source) for f in deck.deck.findings()] == [("unreadable", str(path))]
+    path.write_bytes(zstandard.compress(second.data))
+    deck.sync()
+    assert deck.total() == truth([*first.lines, *second.lines])
+    assert {f.reason for f in deck.deck.findings()} == {"rewritten"}
+
+
 @pytest.mark.spec("R34", "R42")
 def test_trouble_in_the_middle_of_a_file_loses_nothing_of_it(
     home: Path, deck: Synced, monkeypatch: pytest.MonkeyPatch
