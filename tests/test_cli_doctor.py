@@ -50,6 +50,23 @@ def test_problems_are_named_with_their_remedy(home: Path, env: dict[str, str]) -
     assert shown == torn[:-1]
 
 
+@pytest.mark.spec("R30")
+def test_a_damaged_log_is_named_with_its_remedy(home: Path, env: dict[str, str]) -> None:
+    furnish(home)
+    assert "nothing is recorded yet" in decklog(env, "doctor").text
+    for name in ("first", "second"):
+        assert decklog(env, "log", "emit", name, "--message", "x").code == 0
+    (segment,) = Path(env["DECKLOG_HOME"], "log/sessions/first").glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes().replace(b'"x"', b'"y"'))
+    ran = decklog(env, "doctor")
+    assert ran.code == 1
+    assert "2 of 2 logs looked at" in ran.text
+    assert "first is damaged\n    try: decklog log verify first\n" in ran.text
+    assert ran.text.endswith("1 log damaged.\n")
+    found = decklog(env, "doctor", "--json").json
+    assert (found["wrong"], found["log"]["damaged"]) == (1, ["first"])
+
+
 def test_many_findings_are_cut_without_all(home: Path, env: dict[str, str]) -> None:
     talk = Claude("many")
     talk.prompt("one")

@@ -219,6 +219,10 @@ def test_what_watch_does_not_understand(place: Place) -> None:
     assert decklog(place.env, "watch", "--on", "user_message").code == 2
     assert decklog(place.env, "watch", "--on", "nonsense", "--", "true").code == 2
     assert decklog(place.env, "watch", "--", "true").code == 2
+    words = ("watch", "--on", "user_message", "touch", str(place.home / "ran"), "--once")
+    before = decklog(place.env, *words)
+    assert (before.code, before.text) == (2, "")
+    assert "'touch' stands before --" in before.err
 
 
 # --- the daemon -------------------------------------------------------------------------------

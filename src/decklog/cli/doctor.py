@@ -48,10 +48,12 @@ def doctor(*, sample: bool, **values: Any) -> int:
         kept = {r["agent"]: r for r in deck.retention(time.time_ns() // 1_000_000)}
         wrong = sum(r["count"] for r in findings if r["reason"] in WRONG)
         wrong += sum(1 for r in agents if r["broken"])
+        logs = deck.log.look_over()
+        torn = len(logs["damaged"])
         if values["json"]:
             output.json_object(
                 {
-                    "wrong": wrong,
+                    "wrong": wrong + torn,
                     "findings": findings,
                     "sources": deck.overview(),
                     "health": health,
@@ -59,23 +61,23 @@ def doctor(*, sample: bool, **values: Any) -> int:
                     "clean_up": {r["agent"]: r["clean_up"] for r in agents},
                     "retention": list(kept.values()),
                     "archive": deck.archive.size(),
+                    "log": logs,
                     "broken": {r["agent"]: r["broken"] for r in agents if r["broken"]},
                 }
             )
-            return int(wrong > 0)
+            return int(wrong + torn > 0)
         _findings(findings, whole=bool(values["all"]))
         _broken(agents)
         _sources(deck, agents, kept)
         _archive(deck)
+        _log(logs)
         _store(health)
         _prices(health, unpriced)
         output.write("")
-        output.emit(
-            output.red(f"{figures.count(wrong, 'place')} not read.")
-            if wrong
-            else output.green("Nothing is wrong.")
-        )
-    return int(wrong > 0)
+        told = [f"{figures.count(wrong, 'place')} not read."] if wrong else []
+        told += [f"{figures.count(torn, 'log')} damaged."] if torn else []
+        output.emit(output.red(" ".join(told)) if told else output.green("Nothing is wrong."))
+    return int(wrong + torn > 0)
 
 
 def _head(text: str) -> None:
@@ -223,6 +225,19 @@ def _archive(deck: Decklog) -> None:
         _say("nothing is archived yet")
     if size["pending"] > 0:
         _say(f"{figures.size(size['pending'])} have yet to be copied", "decklog sync")
+
+
+def _log(found: dict[str, Any]) -> None:
+    output.write("")
+    _head("Log")
+    if not found["logs"]:
+        _say("nothing is recorded yet")
+        return
+    _say(f"{found['looked_at']:,} of {figures.count(found['logs'], 'log')} looked at, newest first")
+    for name in found["damaged"]:
+        _say(f"{name} is damaged", f"decklog log verify {name}", f"decklog log repair {name}")
+    if found["looked_at"] < found["logs"]:
+        _say("all of them are looked at by", "decklog log verify")
 
 
 def _store(health: dict[str, Any]) -> None:

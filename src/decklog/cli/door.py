@@ -23,6 +23,25 @@ OFFERED = 50
 """Newest sessions that completion offers when nothing is typed yet."""
 
 
+class _WithWords(click.Command):
+    """A command that passes the words behind ``--`` on to another program, and only these: else
+    an option of that program could be taken for one of ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.allow_extra_args = True
+        super().parse_args(ctx, args[:at])
+        if ctx.args and not ctx.resilient_parsing:
+            raise click.UsageError(
+                f"{ctx.args[0]!r} stands before --: what is to be run comes behind it", ctx
+            )
+        ctx.params["rest"] = args[at + 1 :]
+        return ctx.args
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- ...]"]
+
+
 def _command(c: Command) -> click.Command:
     params: list[click.Parameter] = [
         click.Argument(
@@ -49,17 +68,13 @@ def _command(c: Command) -> click.Command:
             )
         )
 
-    if c.rest:
-        params.append(
-            click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ...]")
-        )
-
     def callback(**values: Any) -> int:
         context = click.get_current_context()
         sample = bool(context.find_root().params.get("sample"))
         return fast.bind(c, values, sample)()
 
-    return click.Command(c.name, params=params, callback=callback, help=c.help)
+    kind = _WithWords if c.rest else click.Command
+    return kind(c.name, params=params, callback=callback, help=c.help)
 
 
 def _deck(context: click.Context) -> hub.Decklog:

@@ -51,6 +51,9 @@ __all__ = [
     "Unsynced", "Writer", "decode", "encode", "key_of", "kind_of", "read_log",
 ]  # fmt: skip
 
+LOOK_OVER = 16 << 20
+"""Bytes of logs that a quick look reads, about."""
+
 
 def now() -> int:
     """Milliseconds since the epoch."""
@@ -185,6 +188,26 @@ class Logs:
         """Everything in a log that is not there as it was written. Raises NotFound, SourceError."""
         logged = self.index.get(session)
         return mending.verify(self._existing(session), logged.events if logged else 0)
+
+    def look_over(self, most: int = LOOK_OVER) -> dict[str, Any]:
+        """A quick look for damage: the logs that were made or rotated last, up to ``most`` bytes.
+
+        ``logs`` there are, ``looked_at``, names of those that are ``damaged``. Raises SourceError.
+        """
+        found = []
+        for name in self.index.names():
+            with suppress(FileNotFoundError):
+                found.append((os.stat(self._folder(name)).st_mtime_ns, name))
+        looked_at = 0
+        damaged = []
+        for _, name in sorted(found, reverse=True):
+            most -= mending.size(self._folder(name))
+            if most < 0 and looked_at:
+                break
+            looked_at += 1
+            if any(hole.reason != "lost" for hole in self.holes(name)):
+                damaged.append(name)
+        return {"logs": len(found), "looked_at": looked_at, "damaged": damaged}
 
     def tail(self, session: str, after: int = 0) -> Tail:
         """A place in a log that moves on as it grows; the log need not be there yet."""
