@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,12 +246,22 @@ def test_a_place_whose_source_changed_says_so(tmp_path: Path, archive: bool) -> 
 def test_scripts_without_spaces_and_accents(tmp_path: Path) -> None:
     home = tmp_path / "home"
     talk = Claude("talk")
-    said = "世界你好，テスト中です — Größe naïve Ελληνικά 😀 ภาษาไทย"
+    said = "한국어로 검색합니다 世界你好，テスト中です — Größe naïve Ελληνικά 😀 ภาษาไทย"
     talk.prompt(said)
     talk.write(home)
     with Synced(home, tmp_path / "own") as deck:
         deck.sync()
-        for query in ("你好", "世界", "テスト", "grosse", "größe", "NAIVE", "ΕΛΛΗΝΙΚΆ", "ไทย"):
+        for query in (
+            "검색",
+            "你好",
+            "世界",
+            "テスト",
+            "grosse",
+            "größe",
+            "NAIVE",
+            "ΕΛΛΗΝΙΚΆ",
+            "ไทย",
+        ):
             page = deck.deck.search(query)
             assert len(page.hits) == (query != "grosse"), query
             if not page.hits:
@@ -314,6 +325,11 @@ def test_what_cannot_be_meant_is_an_error_with_its_place(
         everything.search(query)
 
 
+def test_an_agent_that_is_not_known_is_an_error(everything: hub.Decklog) -> None:
+    with pytest.raises(NotFound, match="no agent 'nobody'"):
+        everything.search("agent:nobody file")
+
+
 def test_text_with_signs_is_text() -> None:
     for text in ("foo-bar", "don't", "a:b", "50%", "--no-sync", "f(x)", "C:\\x", 'say"so'):
         (group,) = grammar.parse(text).groups
@@ -338,14 +354,14 @@ def test_a_place_that_is_not_there(everything: hub.Decklog) -> None:
 
 @pytest.mark.spec("R57")
 @pytest.mark.parametrize(
-    "pattern", [r"(a+)+b", r"(a*)*", r"(a)\1", r"(?=a)b", r"(?<!a)b", r".*.*.*.*x", r"a{5000}"]
+    "pattern", [r"(a+)+b", r"(a*)*", r"(a)\1", r"(?=a)b", r"(?<!a)b", r".*" * 11 + "x", r"a{5000}"]
 )
 def test_patterns_that_may_take_for_ever_are_refused(pattern: str) -> None:
     with pytest.raises(UsageError, match="may take for ever"):
         Pattern(pattern)
 
 
-@pytest.mark.parametrize("pattern", ["[", "(", "a**", "", "x" * 2_000, "(?P<a>"])
+@pytest.mark.parametrize("pattern", ["[", "(", "a**", "", "x" * 2_000, "(?P<a>", "[[:alpha:]]"])
 def test_what_is_no_pattern_is_a_usage_error(pattern: str) -> None:
     with pytest.raises(UsageError):
         Pattern(pattern)
@@ -396,6 +412,59 @@ def test_a_match_that_takes_too_long_is_given_up_on(tmp_path: Path) -> None:
         found = deck.deck.scan_rows(r"needle a*[ab]*a*c|needle b", limit=5)
         assert found["slow"] == 1
         assert [h["snippet"] for h in found["hits"]] == ["needle b"]
+
+
+@pytest.mark.spec("R57")
+def test_a_scan_of_what_is_too_slow_everywhere_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decklog.search.scanning.MAX_SLOW", 2)
+    home = tmp_path / "home"
+    talk = Claude("talk")
+    for _ in range(4):
+        talk.prompt("needle " + "a" * 60_000 + "!")
+    talk.write(home)
+    with Synced(home, tmp_path / "own") as deck:
+        deck.sync()
+        found = deck.deck.scan_rows(r"needle a*[ab]*a*c", limit=5)
+        assert (found["slow"], found["ended"], found["hits"]) == (2, True, [])
+
+
+def test_a_scan_finds_each_place_and_only_what_was_said(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    talk = Claude("talk")
+    talk.prompt("登录页面 at 192.168.10.254 half a \\ud800 character")
+    talk.write(home)
+    (path,) = home.rglob("*.jsonl")
+    record = json.loads(path.read_bytes().splitlines()[-1])
+    calls = [
+        {"type": "tool_use", "id": f"t{i}", "name": name, "input": {"command": f"marmalade {i}"}}
+        for i, name in enumerate(("Bash", "Grep"))
+    ]
+    record |= {"type": "assistant", "uuid": "two-calls"}
+    record["message"] = {
+        "id": "msg_two_calls", "role": "assistant", "model": "claude-sonnet-4-5", "content": calls,
+    }  # fmt: skip
+    whole = path.read_bytes().replace(rb"\\ud800", rb"\ud800") + json.dumps(record).encode() + b"\n"
+    with Synced(home, tmp_path / "own") as deck:
+        for packed in (False, True):
+            if packed:
+                path.unlink()
+                path = path.with_suffix(".jsonl.zst")
+            path.write_bytes(zstandard.compress(whole) if packed else whole)
+            deck.sync()
+
+            def hits(pattern: str) -> list[tuple[str, str]]:
+                rows = deck.deck.scan_rows(pattern, limit=10)["hits"]
+                return [(r["tool"] or r["role"], r["snippet"][slice(*r["marks"][0])]) for r in rows]
+
+            assert sorted(hits("marmalade .")) == [("Bash", "marmalade 0"), ("Grep", "marmalade 1")]
+            assert hits(r"\d+\.\d+\.\d+\.\d+") == [("user", "192.168.10.254")]
+            assert hits("half a . char") == [("user", "half a \ufffd char")]
+            assert hits("录页") == [("user", "录页")]
+            assert hits("msg_two|two-calls|sonnet") == []
+            (hit,) = deck.deck.search("录页").hits
+            assert hit.snippet.startswith("登录页面 at"), "as it was said"
 
 
 # --- keeping up -----------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ def search(*, sample: bool, query: list[str], **values: Any) -> int:
     limit = DEFAULT_LIMIT if values["limit"] is None else values["limit"]
     if values["count"] and (values["after"] or values["context"]):
         raise UsageError("--count goes with neither --after nor --context")
+    if (values["context"] or 0) < 0:
+        raise UsageError("--context cannot be below 0")
     if values["regex"]:
         return _scan(sample, " ".join(query), limit, values)
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"], texts=True) as deck:
@@ -45,6 +47,8 @@ def _scan(sample: bool, pattern: str, limit: int, values: dict[str, Any]) -> int
         _page(deck, page, values)
         if page["slow"]:
             output.note(f"{page['slow']:,} records took too long for this pattern; left out")
+        if page["ended"]:
+            output.note("The search ended there: use a simpler pattern, or --project or --since.")
         return decks.code(deck)
 
 
@@ -88,7 +92,7 @@ def _json(deck: Decklog, page: dict[str, Any]) -> None:
             f'"covered":{{"complete":{complete},"percent":{c["percent"]},"behind":{c["behind"]}}}'
         )
     else:
-        more.append(f'"slow":{page["slow"]}')
+        more.append(f'"slow":{page["slow"]},"ended":{"true" if page["ended"] else "false"}')
     output.json_text(f'{{"hits":[{hits}],{",".join(more)}}}')
 
 

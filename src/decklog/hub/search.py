@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from decklog.errors import UsageError
+from decklog.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from decklog.config import Config
@@ -22,6 +23,7 @@ class Search:
     config: Config
     zone: Zone
     store: Any
+    known_agents: Callable[[], list[str]]
 
     def search(
         self,
@@ -84,14 +86,18 @@ class Search:
         """The newest places at which a regular expression matches, as plain rows: `search` over
         the bytes of the sources themselves, without the index.
 
-        Keywords: agents, projects, models, since, until. Only forms that cannot take for ever are
-        allowed: no repeat within a repeat, no reference back, no look ahead or behind. ``slow``
-        counts records that were given up on all the same.
+        Keywords: agents, projects, models, since, until. Forms that may take for ever are refused:
+        a repeat within a repeat, a reference back, a look ahead or behind. A record on which the
+        pattern takes over 0.1 s is given up on and counted in ``slow``; after 100 of them the
+        search ends with what it has, and ``ended`` is true.
         """
         from decklog.search import answering, scanning
 
         scan = scanning.Scan(self.store, pattern, {k: v for k, v in where.items() if v})
-        return {"hits": scan.hits(limit, answering.SNIPPET), "next": None, "slow": scan.slow}
+        return {
+            "hits": scan.hits(limit, answering.SNIPPET), "next": None,
+            "slow": scan.slow, "ended": scan.slow >= scanning.MAX_SLOW,
+        }  # fmt: skip
 
     def search_count(self, query: str, *, now: int | None = None, **where: Any) -> int:
         """How many places answer a query; arguments as for `search`."""
@@ -127,6 +133,10 @@ class Search:
                 filters[name] = self._moment(value, now)
             else:
                 filters[name] = [*filters.get(name, ()), *value]
+        for name in filters.get("agents", ()):
+            known = self.known_agents()
+            if name not in known:
+                raise NotFound(f"no agent {name!r}", hint=f"known agents: {', '.join(known)}")
         return query, filters
 
     def _moment(self, text: str, now: int | None) -> int:

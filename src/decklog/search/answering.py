@@ -262,7 +262,7 @@ class Readback:
         key = uri if whole else f"{uri}@{place[1]}"
         texts = self.documents.get(key)
         if texts is None:
-            taken = Documents()
+            taken = Documents(verbatim=True)
             try:
                 if whole:
                     taken.add(list(transcripts.of_source(part)))

@@ -184,11 +184,12 @@ def check(query: Query, words_of: Callable[[str], list[str]]) -> None:
             raise _wrong(
                 term.at - 1,
                 f"{term.text!r} holds no letter or digit",
-                "the index knows words; --regex finds any text",
+                "the index knows words: leave it out, or find any text with --regex",
             )
     if not query.groups:
         if query.without:
             raise UsageError(
-                "the query only says what must not be there", hint="add a word that is to be there"
+                "the query only says what must not be there",
+                hint='add a word that is to be there; to find a word with its dash write "-p"',
             )
         raise UsageError("the query is empty", hint="decklog search --help")

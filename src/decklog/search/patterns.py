@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from re import _constants as c  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -11,7 +12,7 @@ from decklog.errors import UsageError
 
 MAX_PATTERN = 1_000
 MAX_REPEAT = 1_000
-MAX_UNBOUNDED = 3
+MAX_UNBOUNDED = 10
 """Repeats without bound in one pattern: each may multiply the work."""
 _PLAIN = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _.,:;=+*()[]{}@#$%^!?-"
@@ -27,8 +28,13 @@ class Pattern:
         if not text or len(text) > MAX_PATTERN:
             raise UsageError(f"a pattern has 1 to {MAX_PATTERN:,} characters")
         try:
-            tree = parser.parse(text)
-            self.compiled = re.compile(text)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)
+                tree = parser.parse(text)
+                self.compiled = re.compile(text)
+        except FutureWarning as warning:
+            hint = r"there is no [[:alpha:]], write [a-z]; a [ within [...] is written \["
+            raise UsageError(f"the pattern may mean two things: {warning}", hint=hint) from None
         except (re.error, RecursionError, OverflowError) as error:
             at = getattr(error, "pos", None)
             place = "" if at is None else f" at character {at + 1}"

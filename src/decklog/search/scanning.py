@@ -13,7 +13,8 @@ import marshal
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,15 @@ from decklog.store.text.matching import snippet
 
 if TYPE_CHECKING:
     from decklog.archive import CopyReader
+    from decklog.store.text.documents import Document
 
 JOBS = 2
 BUDGET = 0.1
 """Seconds that the pattern may take for the texts of one record."""
 MAX_TEXT = 1 << 20
 """Characters of one text that it is tried on."""
+MAX_SLOW = 100
+"""Records that are given up on before the search ends."""
 BLOCK = 16 << 20
 TEXTS = frozenset(
     """user_message assistant_message reasoning tool_call tool_result compacted provider_status
@@ -49,8 +53,13 @@ class Slow(Exception):
     """The alarm rang."""
 
 
-Match = tuple[int, int, str, list[tuple[int, int]]]
-"""Offset of the record, number of the event where it is known already (else -1), snippet, marks."""
+Spot = tuple[int, str, int]
+"""Where a match is: offset of the record, kind of the event, and which one of that kind in the
+record. Kind "": the first event with text. Number -1: what stands first is the event's number."""
+Match = tuple[Spot, str, list[tuple[int, int]]]
+"""Where, snippet, marks."""
+Told = tuple[str, list[tuple[int, int]]]
+"""Snippet, marks."""
 Source = tuple[Any, int, str, str, str, Any]
 """last_at of its session, id, uri, kind, agent, and the archived copy to be read in its place"""
 
@@ -79,7 +88,9 @@ class Scan:
                 if matches:
                     best += self._placed(source, matches)
                     best = nsmallest(limit, best, key=lambda b: b[0].key)
-        return [back.row(f, told, marks, "", None) for f, (_, _, told, marks) in best]
+                if self.slow >= MAX_SLOW:
+                    break
+        return [back.row(f, told, marks, "", None) for f, (_, told, marks) in best]
 
     def _sources(self) -> list[Source]:
         conditions, values = session_conditions(self.where)
@@ -101,16 +112,24 @@ class Scan:
         sql = f"""select p.part, p.session from part p join source s on s.id = p.source
             where p.source = ? and {SEARCHED}"""
         parts = dict(self.db.execute(sql, (source,)))
-        by_offset: dict[int, Match] = {m[0]: m for m in matches if m[1] < 0}
-        by_number: dict[int, Match] = {m[1]: m for m in matches if m[1] >= 0}
+        wanted = {m[0]: m for m in matches}
+        counts: Counter[tuple[int, str]] = Counter()
         since, until = self.where.get("since"), self.where.get("until")
         sql = "select first, events, body from event where source = ? order by first"
         for row in self.db.execute(sql, (source,)):
             for seq, at, offset, _, part, kind in unpack(*row):
-                match = by_number.get(seq) or by_offset.get(offset)
-                if match is None or KIND_NAMES[kind] not in TEXTS or part not in parts:
+                name = KIND_NAMES[kind]
+                nth = counts[offset, name]
+                counts[offset, name] += 1
+                if name not in TEXTS or part not in parts:
                     continue
-                by_offset.pop(offset, None)
+                match = (
+                    wanted.get((offset, name, nth))
+                    or wanted.get((seq, "", -1))
+                    or wanted.pop((offset, "", 0), None)
+                )
+                if match is None:
+                    continue
                 when = NOWHEN if at is None else at
                 if (since is None or when >= since) and (until is None or when < until):
                     yield Found(when, parts[part], seq, source, part), match
@@ -182,35 +201,73 @@ class Worker:
         self.slow = 0
 
     def scan(self, source: Source) -> None:
+        from decklog import transcripts
+
         _, _, uri, kind, agent, copy = source
+        part = {"agent": agent, "uri": uri, "kind": kind, "copy": copy}
         if kind == "jsonl" and not uri.endswith(".zst"):
             for offset, record in _records(uri, copy, self.pattern):
-                with contextlib.suppress(*NO_JSON):
-                    texts = list(strings(self.db, record.decode("utf-8", "replace")))
-                    self._try(offset, -1, texts)
+                self._record(part, offset, record)
+                if self.slow >= MAX_SLOW:
+                    return
             return
+        for d in _said(transcripts.of_source(part)):
+            self.matches += [((d.seq, "", -1), *m) for _, m in self._tried([d.text])]
+            if self.slow >= MAX_SLOW:
+                return
+
+    def _record(self, part: dict[str, Any], offset: int, record: bytes) -> None:
+        """The matches of a record: first tried on all texts in it, then on those of its events."""
+        first: list[tuple[int, Told]] = []
+        try:
+            texts = list(strings(self.db, record.decode("utf-8", "replace")))
+        except NO_JSON:
+            pass
+        else:
+            first = self._tried(texts, once=True)
+            if not first:
+                return
         from decklog import transcripts
-        from decklog.store.text.documents import Documents
 
-        taken = Documents()
-        part = {"agent": agent, "uri": uri, "kind": kind, "copy": copy}
-        taken.add(list(transcripts.of_source(part)))
-        for d in taken.taken():
-            self._try(-1, d.seq, [d.text])
+        events = transcripts.of_record(part, record, offset)
+        said = _said(events)
+        if not said:
+            self.matches += [((offset, "", 0), *m) for _, m in first]
+            return
+        spots: dict[int, Spot] = {}
+        counts: Counter[str] = Counter()
+        for event in events:
+            name = str(event.__struct_config__.tag)
+            spots[event.seq] = (offset, name, counts[name])
+            counts[name] += 1
+        for i, match in self._tried([d.text for d in said]):
+            self.matches.append((spots[said[i].seq], *match))
 
-    def _try(self, offset: int, seq: int, texts: list[str]) -> None:
+    def _tried(self, texts: Sequence[str], once: bool = False) -> list[tuple[int, Told]]:
+        """What the pattern matches first in each text, or in the first of them, by its number."""
+        found: list[tuple[int, Told]] = []
         signal.setitimer(signal.ITIMER_REAL, BUDGET)
         try:
-            for text in texts:
+            for i, text in enumerate(texts):
                 match = self.pattern.compiled.search(text, 0, MAX_TEXT)
                 if match is not None:
-                    told, marks = snippet(text, [match.span()], self.width)
-                    self.matches.append((offset, seq, told, marks))
-                    return
+                    found.append((i, snippet(text, [match.span()], self.width)))
+                    if once:
+                        break
         except Slow:
             self.slow += 1
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        return found
+
+
+def _said(events: Iterable[Any]) -> list[Document]:
+    """What was said by some events, each text as it stands."""
+    from decklog.store.text.documents import Documents
+
+    taken = Documents(verbatim=True)
+    taken.add(list(events))
+    return taken.taken()
 
 
 def _records(uri: str, copy: CopyReader | None, pattern: Pattern) -> Iterator[tuple[int, bytes]]:

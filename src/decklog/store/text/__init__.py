@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHARDS = 2
-FORMAT = 2
+FORMAT = 3
 TOKENIZER = ("unicode61", "remove_diacritics", "2")
 
 

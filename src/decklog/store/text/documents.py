@@ -62,9 +62,11 @@ class Carried(msgspec.Struct):
 class Documents:
     """Collects the documents of one source between two commits."""
 
-    def __init__(self, carried: bytes = b"") -> None:
+    def __init__(self, carried: bytes = b"", *, verbatim: bool = False) -> None:
         kept = msgspec.msgpack.decode(carried, type=Carried) if carried else Carried()
         self.calls, self.titles = kept.calls, kept.titles
+        self.verbatim = verbatim
+        """Texts are taken as they were said, to be shown, not as they are indexed."""
         self.found: list[Document] = []
         self.size = 0
         """Characters in ``found``."""
@@ -109,6 +111,9 @@ class Documents:
         if not text and not paths:
             return
         text = plain(text or "")
+        if self.verbatim:
+            self.found.append(Document(seq, at, text, "\n".join(paths), marks))
+            return
         if len(text) > 1_024:
             text = self._bounded(text)
         if not text.isascii():

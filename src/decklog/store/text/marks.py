@@ -41,8 +41,8 @@ _ESCAPES = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-
 
 
 def spaced(text: str) -> str:
-    """The text as it is indexed: scripts that write no spaces get one around each character, so
-    that any run of them is found as a phrase, and marks are taken out."""
+    """The text as it is indexed: scripts whose words do not stand alone get a space around each
+    character, so that any run of them is found as a phrase, and marks are taken out."""
     if text.isascii():
         return text
     import re
@@ -52,9 +52,9 @@ def spaced(text: str) -> str:
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\U00020000-\U0003ffff"
+    "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
-"""Thai, Lao, Burmese, Khmer, kana, Chinese characters."""
+"""Thai, Lao, Burmese, Khmer, kana, Chinese characters; Hangul, whose particles stick to words."""
 
 
 def _apart(found: re.Match[str]) -> str:
