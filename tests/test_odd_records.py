@@ -9,13 +9,25 @@ import msgspec
 import pytest
 
 from decklog import agents
-from decklog.model import Cursor, Event, ParseWarning, Ref, Source, UsageReported
+from decklog.model import (
+    Cursor,
+    Event,
+    ParseWarning,
+    Ref,
+    SessionStarted,
+    Source,
+    ToolCalled,
+    ToolReturned,
+    UsageReported,
+    UserMessage,
+)
 
 NAMES = {
     "claude": "/h/.claude/projects/-w/s.jsonl",
     "codex": "/h/.codex/sessions/2026/01/01/"
     "rollout-2026-01-01T00-00-00-019b7000-0000-7000-8000-000000000001.jsonl",
     "copilot": "/h/.copilot/session-state/3d1f7c10-5b6a-4c2d-9e8f-000000000003.jsonl",
+    "gemini": "/h/.gemini/tmp/w/chats/session-2026-01-01T00-00-00000001.jsonl",
     "opencode": "/h/.local/share/opencode/opencode.db#ses_1",
     "pi": "/h/.pi/agent/sessions/--w--/2026-01-01T00-00-00-000Z_01a1fb15.jsonl",
 }
@@ -122,3 +134,33 @@ def test_an_id_as_long_as_a_book_is_none(field: str) -> None:
     events, reader = fed("claude", {**PROMPT, field: "x" * 10**6})
     assert warnings(events) == [("bad_field", field)]
     assert len(reader.state()) < 4096
+
+
+TORN = {
+    "many whole objects in a torn one": b'{"a":[' + b'{"b":"%s"},' % (b"x" * 10_000) * 200,
+    "an object of many levels that is torn": b'\0{"a":' + b'{"a":' * 3_000,
+    "an object of many levels": b'\0{"b":' + b'{"a":' * 3_000 + b"1" + b"}" * 3_001,
+    "many levels in a torn object": b'\0{"b":' + b'{"a":' * 3_000 + b"1" + b"}" * 3_000,
+    "lists of many levels": b'\0{"b":' + b"[" * 20_000,
+}
+
+
+@pytest.mark.spec("R2")
+@pytest.mark.parametrize("torn", TORN)
+def test_a_record_behind_a_torn_one_is_read_however_much_is_torn(torn: str) -> None:
+    """Looking into what is torn uses up only a part of the work that a line is worth."""
+    events, _ = fed("claude", TORN[torn] + json.dumps(PROMPT).encode())
+    assert [e.content for e in events if isinstance(e, UserMessage)] == ["hello"]
+
+
+@pytest.mark.spec("R9")
+def test_a_body_of_many_levels_in_a_record_that_needs_mending() -> None:
+    """It is mended at any depth that can be decoded, so that its numbers are those without text."""
+    reply = {"functionResponse": {"name": {"x": "\ud800"}, "response": {"output": "@"}}}
+    call = {"id": "c", "name": "replace", "args": {"path": "a"}, "status": "success",
+            "result": [reply]}  # fmt: skip
+    answer = {"id": "a", "type": "gemini", "timestamp": "2026-01-01T00:00:00.000Z",
+              "toolCalls": [call]}  # fmt: skip
+    line = json.dumps(answer).encode().replace(b'"@"', b"[" * 600 + b"1e400" + b"]" * 600)
+    events = both("gemini", line)
+    assert [type(e) for e in events] == [SessionStarted, ToolCalled, ToolReturned]

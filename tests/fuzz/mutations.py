@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 VALUES = [
     b"null", b"true", b"false", b"0", b"-0", b"-1", b"1", b"0.5", b"-2.5e-3", b"1e999", b"-1e999",
@@ -35,51 +35,45 @@ JUNK = [
     "\u2028".encode(), "\U0001f600".encode()[:2], b"\x1b[31m", b"{}", b'{"type":"user"}', b"null",
 ]  # fmt: skip
 _digit = re.compile(rb"\d")
-_token = re.compile(rb'("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null)|[\[\]{}]', re.S)
+_token = re.compile(rb'"(?:[^"\\]+|\\.)*+"|-?\d[\d.eE+-]*|true|false|null|[\[\]{}]', re.S)
+_colon = re.compile(rb" ?:")
 
 
-class Span(NamedTuple):
-    kind: str
-    """``key`` or ``value``."""
-    start: int
-    end: int
-
-
-def spans(data: bytes) -> list[Span]:
-    """Every key and value of a JSON text, containers after what they hold."""
-    found: list[Span] = []
-    opened: list[int] = []
-    for token in _token.finditer(data):
-        start, end = token.span()
-        if token[1] is not None:
-            key = data[end : end + 1] == b":" or data[end : end + 2] == b" :"
-            found.append(Span("key" if key else "value", start, end))
-        elif (first := data[start]) in b"{[":
-            opened.append(start)
-        elif first in b"]}" and opened:
-            found.append(Span("value", opened.pop(), end))
-    return found
+Span: TypeAlias = tuple[int, int]
+"""Where something begins and ends."""
 
 
 class Record(NamedTuple):
     """A record to be mutated, looked at once."""
 
     data: bytes
-    keys: tuple[Span, ...]
-    values: tuple[Span, ...]
+    keys: list[Span]
+    values: list[Span]
+    """Containers after what they hold."""
 
     @classmethod
-    def of(cls, data: bytes) -> Record:
-        found = spans(data)
-        return cls(
-            data,
-            tuple(s for s in found if s.kind == "key"),
-            tuple(s for s in found if s.kind == "value"),
-        )
+    def of(cls, data: bytes, most: int = -1) -> Record:
+        """With the keys and values of a JSON text, or of its first bytes (``most``)."""
+        keys: list[Span] = []
+        values: list[Span] = []
+        opened: list[int] = []
+        for token in _token.finditer(data, 0, len(data) if most < 0 else most):
+            start, end = span = token.span()
+            first = data[start]
+            if first in b"{[":
+                opened.append(start)
+            elif first in b"]}":
+                if opened:
+                    values.append((opened.pop(), end))
+            elif first == ord('"') and _colon.match(data, end):
+                keys.append(span)
+            else:
+                values.append(span)
+        return cls(data, keys, values)
 
 
 def _put(data: bytes, span: Span, new: bytes) -> bytes:
-    return data[: span.start] + new + data[span.end :]
+    return data[: span[0]] + new + data[span[1] :]
 
 
 # Each takes the dice, the record, and another record of the same agent.
@@ -152,22 +146,20 @@ def value_made_odd(r: Random, a: Record, b: Record) -> bytes:
 def value_of_another(r: Random, a: Record, b: Record) -> bytes:
     if not a.values or not b.values:
         return a.data
-    s = r.choice(b.values)
-    return _put(a.data, r.choice(a.values), b.data[s.start : s.end])
+    return _put(a.data, r.choice(a.values), b.data[slice(*r.choice(b.values))])
 
 
 def value_moved(r: Random, a: Record, b: Record) -> bytes:
     if not a.values:
         return a.data
-    s = r.choice(a.values)
-    return _put(a.data, r.choice(a.values), a.data[s.start : s.end])
+    return _put(a.data, r.choice(a.values), a.data[slice(*r.choice(a.values))])
 
 
 def value_wrapped(r: Random, a: Record, b: Record) -> bytes:
     if not a.values:
         return a.data
     s = r.choice(a.values)
-    whole = a.data[s.start : s.end]
+    whole = a.data[slice(*s)]
     quoted = json.dumps(whole.decode("utf-8", "replace")).encode()
     n = r.choice((1, 2, 300))
     return _put(a.data, s, r.choice((b"[" * n + whole + b"]" * n, b'{"x":' + whole + b"}", quoted)))
@@ -176,26 +168,26 @@ def value_wrapped(r: Random, a: Record, b: Record) -> bytes:
 def key_renamed(r: Random, a: Record, b: Record) -> bytes:
     if not a.keys or not b.keys:
         return a.data
-    s = r.choice(b.keys)
-    name = r.choice((b.data[s.start : s.end], b'""', b'"x"', b'"\\ud800"', b'"type"', b'"usage"'))
+    other = b.data[slice(*r.choice(b.keys))]
+    name = r.choice((other, b'""', b'"x"', b'"\\ud800"', b'"type"', b'"usage"'))
     return _put(a.data, r.choice(a.keys), name)
 
 
 def key_doubled(r: Random, a: Record, b: Record) -> bytes:
     if not a.keys:
         return a.data
-    s = r.choice(a.keys)
-    pair = a.data[s.start : s.end] + b":" + r.choice(VALUES) + b","
-    return a.data[: s.start] + pair + a.data[s.start :]
+    start, end = r.choice(a.keys)
+    pair = a.data[start:end] + b":" + r.choice(VALUES) + b","
+    return a.data[:start] + pair + a.data[start:]
 
 
 def text_disturbed(r: Random, a: Record, b: Record) -> bytes:
-    texts = [s for s in a.values if a.data[s.start : s.start + 1] == b'"' and s.end - s.start > 2]
+    texts = [s for s in a.values if a.data[s[0]] == ord('"') and s[1] - s[0] > 2]
     if not texts:
         return a.data
-    s = r.choice(texts)
-    at = r.randint(s.start + 1, s.end - 1)
-    digit = _digit.search(a.data, at, s.end)
+    start, end = r.choice(texts)
+    at = r.randint(start + 1, end - 1)
+    digit = _digit.search(a.data, at, end)
     if digit and r.random() < 0.3:
         at = digit.start()
         return a.data[:at] + b"7" * r.choice((19, 400, 4400)) + a.data[at:]
@@ -231,7 +223,7 @@ BENDS: tuple[Mutation, ...] = (
 """These mostly leave a JSON text a JSON text."""
 
 
-SCANNED = 4_000
+SCANNED = 1_000
 """Bytes of a record that has been mutated already that are looked at for keys and values."""
 
 
@@ -244,7 +236,7 @@ def mutated(r: Random, a: Record, others: Sequence[Record]) -> tuple[bytes, tupl
         if not data:
             break
         if n:
-            a = Record.of(data[:SCANNED] if bends else b"")._replace(data=data)
+            a = Record.of(data, SCANNED if bends else 0)
         mutation = r.choice(BENDS if bends else BREAKS)
         data = mutation(r, a, r.choice(others))
         names.append(mutation.__name__)

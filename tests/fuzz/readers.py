@@ -174,7 +174,7 @@ class Fuzz:
                 at -= len(p.record.data)
         place = r.choice(self.places)
         if place.kind != "jsonl":  # of documents the short ones more often
-            place = min(place, r.choice(self.places), key=lambda p: len(p.record.data))
+            place = min(place, *r.choices(self.places, k=2), key=lambda p: len(p.record.data))
         return place, *mutated(r, place.record, self.records)
 
     def _violation(

@@ -24,6 +24,10 @@ Name: TypeAlias = Annotated[str, Meta(max_length=4096)]
 longer one is no such thing, and is dropped as a field that does not fit."""
 SALVAGE_WORK = 32_000_000
 """Characters that salvage may look at in one line, so that hostile lines cannot hang it."""
+SCANNED = 1 << 18
+"""Characters of a broken object, at most, in which the brackets are matched."""
+DEEP = 500
+"""Levels of an object beside damage that are looked into, once one was found to be too deep."""
 
 
 # --- times ------------------------------------------------------------------------------------
@@ -265,15 +269,27 @@ def salvage(line: bytes) -> list[tuple[int, int, Any]]:
             spans.append((offset, offset + n, value))
         done, offset = end, offset + n
 
+    dated = '"timestamp"' in text or '"uuid"' in text
+    hopeless: set[int] = set()
     while budget > 0 and (at := text.find('{"', at)) >= 0:
-        budget -= len(text) - at
-        try:
-            value, end = _json.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        before = _last(text, done, at)
+        if at in hopeless or (before in INSIDE and not dated):
             at += 1
             continue
-        before = text[done:at].rstrip()
-        if before and _is_inner(before[-1], value, text[end : end + 1]):
+        try:
+            value, end = _json.raw_decode(text, at)
+        except ValueError as error:
+            hopeless |= _hopeless(text, at, getattr(error, "pos", len(text)))
+            budget -= len(text) - at
+            at += 1
+            continue
+        except RecursionError:
+            hopeless |= _hopeless(text, at, len(text), DEEP)
+            budget -= len(text) - at
+            at += 1
+            continue
+        if before and _is_inner(before, value, text[end : end + 1]):
+            budget -= end - at
             at += 1
             continue
         if before:
@@ -285,6 +301,41 @@ def salvage(line: bytes) -> list[tuple[int, int, Any]]:
     return spans
 
 
+_bracket = re.compile(r'"(?:[^"\\]+|\\.)*+"?|[{}\[\]]', re.S)
+
+
+def _hopeless(text: str, start: int, end: int, deepest: int = 0) -> set[int]:
+    """Where objects begin within a broken one that are broken with it: they do not end before
+    ``end`` either, or hold more levels than ``deepest``. To decode one after the other would take
+    time by the square of their depth. Nothing is known of a long text."""
+    found: set[int] = set()
+    if end - start > SCANNED:
+        return found
+    opened: list[int] = []
+    levels = [0]  # that the values opened last hold
+    for token in _bracket.finditer(text, start, end):
+        at = token.start()
+        first = text[at]
+        if first in "{[":
+            opened.append(at)
+            levels.append(0)
+        elif first != '"' and opened:
+            at, height = opened.pop(), levels.pop() + 1
+            levels[-1] = max(levels[-1], height)
+            if deepest and height > deepest:
+                found.add(at)
+    return found.union(opened)
+
+
+def _last(text: str, start: int, end: int) -> str:
+    """The last character there that is no white space; empty when there is none."""
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return text[end - 1 : end] if end > start else ""
+
+
+INSIDE = frozenset(":,[")
+"""Behind these stands a value."""
 _RECORD = {"type", "timestamp", "uuid", "id", "payload", "role", "record_type", "$set"}
 
 
@@ -292,7 +343,7 @@ def _is_inner(before: str, value: dict[str, Any], behind: str) -> bool:
     """True for an object that is a part of a torn record: it stands where a value stands, or does
     not end where a record can end. (Also a record may be torn just where a value would begin.)"""
     names = value.keys() & _RECORD
-    if before in ":,[":
+    if before in INSIDE:
         return "type" not in names or names.isdisjoint(("timestamp", "uuid"))
     return not names or (behind != "" and behind in ",]}:")
 
@@ -326,14 +377,28 @@ def _replaced(found: re.Match[str]) -> str:
 
 
 def mend(value: Any) -> Any:
-    """The value as JSON can hold it: what is no character (a broken byte, half a pair) replaced,
-    numbers that are infinite or take more than 64 bits as text."""
+    """The value as JSON can hold it, changed in place: what is no character (a broken byte, half a
+    pair) replaced, numbers that are infinite or take more than 64 bits as text. As deep as it may
+    be: what becomes of a record must not depend on how much of it was read."""
+    whole = [value]
+    todo: list[Any] = [whole]
+    while todo:
+        inner = todo.pop()
+        if isinstance(inner, dict) and not all(map(str.isascii, inner)):
+            items = [(_mended(k), v) for k, v in inner.items()]
+            inner.clear()
+            inner.update(items)
+        for k, v in inner.items() if isinstance(inner, dict) else enumerate(inner):
+            if isinstance(v, (dict, list)):
+                todo.append(v)
+            elif (mended := _mended(v)) is not v:
+                inner[k] = mended
+    return whole[0]
+
+
+def _mended(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() else _surrogates.sub(_replaced, value)
-    if isinstance(value, dict):
-        return {mend(k): mend(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [mend(v) for v in value]
     if isinstance(value, float) and not isfinite(value):
         return str(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
