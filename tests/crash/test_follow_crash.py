@@ -21,7 +21,7 @@ from homes import Synced
 from test_crash import Home, die_after
 
 LONG = bool(os.environ.get("DECKLOG_LONG") or os.environ.get("DECKLOG_FULL_SIZE"))
-KILLS = 1_500 if LONG else 100
+KILLS = 300 if LONG else 100
 """`just crash-long` for the larger number."""
 
 

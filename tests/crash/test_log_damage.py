@@ -83,6 +83,12 @@ def test_a_flipped_bit_anywhere_costs_one_record(sealed: Path) -> None:
 @pytest.mark.parametrize("kind", ["cut", "zeros", "insert", "remove"])
 def test_other_damage_anywhere_costs_what_it_hit(sealed: Path, kind: str) -> None:
     data = sealed.read_bytes()
+    # without its footer, or the newline of that, a segment says all the same
+    unseen = {
+        ("cut", data.rindex(b'{"sealed":')),
+        ("cut", len(data) - 1),
+        ("remove", len(data) - 1),
+    }
     for at in range(0, len(data), EVERY):
         made, gone = {
             "cut": (data[:at], len(data)),
@@ -91,7 +97,7 @@ def test_other_damage_anywhere_costs_what_it_hit(sealed: Path, kind: str) -> Non
             "remove": (data[:at] + data[at + 1 :], at + 1),
         }[kind]
         for seqs, holes in damaged(sealed, sealed.parent, made):
-            assert holes, f"{kind} at {at} is not noticed"
+            assert holes or (kind, at) in unseen, f"{kind} at {at} is not noticed"
             split = kind == "insert" and any(s < at < e for s, e in extents(data))
             whole = untouched(data, at, at + 1 if split else gone)
             if split:

@@ -102,8 +102,9 @@ class Runner:
         self.clock, self.sleep = clock, sleep
         self.pid = 0
 
-    def run(self, start: Start, *, resume_after_limit: bool = False) -> Ran:
-        """Run it to its end, and on after usage limits where that is wanted.
+    def run(self, start: Start, *, resume_after_limit: bool = False, attempt: int = 1) -> Ran:
+        """Run it to its end, and on after usage limits where that is wanted. ``attempt`` is the
+        number of the next resumption.
 
         Raises UsageError, NotFound, WriteError before anything was started.
         """
@@ -119,7 +120,7 @@ class Runner:
         try:
             status = self._start(start, argv, recorder)
             if resume_after_limit:
-                status = self._go_on(start, recorder, status)
+                status = self._go_on(start, recorder, status, attempt)
         finally:
             code, said = passing.ended(status)
             recorder.finish(code == 0, said or None, exit_code=code)
@@ -166,9 +167,8 @@ class Runner:
 
     # -- usage limits ----------------------------------------------------------------------------
 
-    def _go_on(self, start: Start, recorder: Recorder, status: int) -> int:
+    def _go_on(self, start: Start, recorder: Recorder, status: int, attempt: int) -> int:
         """As long as the run ended at a usage limit: wait until that ends, and go on."""
-        attempt = 1
         while attempt <= ATTEMPTS:
             recorder.rest()
             hit = recorder.limit
@@ -261,7 +261,7 @@ class Runner:
         with self.limits.waiting(pending):
             if not self._wait(pending):
                 raise UsageError(f"{pending.id} was cancelled")
-            ran = self.run(start, resume_after_limit=True)
+            ran = self.run(start, resume_after_limit=True, attempt=pending.attempt + 1)
             self.limits.put(msgspec.structs.replace(pending, state="completed"))
         return ran
 
