@@ -48,6 +48,10 @@ test-long:
 crash-long:
     DECKLOG_LONG=1 DECKLOG_FULL_SIZE=1 DECKLOG_KILLS=150 {{bin}}/python -m pytest -o timeout=36000 tests/crash
 
+# 300 kills of syncs on a HOME that grows and rotates: the store is a rebuild's, the archive whole
+kills each="150":
+    DECKLOG_KILLS={{each}} {{bin}}/python -m pytest -q -o timeout=36000 tests/crash/test_rotation.py
+
 # how soon an appended line is told, beside agentsview, and what watching costs; `--write docs/performance.md`
 bench-live *args:
     {{bin}}/python benchmarks/live.py {{args}}

@@ -17,7 +17,7 @@ PLAIN = [c for c in CHANGES if c is not World.compress]
 """A packed file is archived only once it was read to its end: killed before that, and rewritten
 before the next sync, it leaves rows that only the store has, and a finding that says so."""
 KILLS = int(os.environ.get("DECKLOG_KILLS", "60"))
-"""Of each way of reading. 150 of each, and more, behind `just crash-long`."""
+"""Of each way of reading. 150 of each, and more, behind `just kills`."""
 
 
 @pytest.fixture(autouse=True)

@@ -201,6 +201,8 @@ def growing_families(draw: st.DrawFn) -> tuple[list[Transcript], Steps]:
     return members, draw(WAYS[way]({m.path: m.data for m in members}))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.spec("R43", "R38", "R44", "R45", "R47", "X6", "AW3", "AW1", "Y2")
 @law(200)
 @given(made=growing_families(), engine_=ENGINES)
