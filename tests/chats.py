@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from decklog.conversations import Conversations
+from decklog.conversations import Branch, Conversations
 from decklog.model import Conversation, Message, Text
 
 START = 1_800_000_000_000
@@ -29,3 +29,14 @@ def texts(what: Conversation | tuple[Message, ...]) -> list[str]:
     """The first text of each message."""
     messages = what.entries if isinstance(what, Conversation) else what
     return [next((b.text for b in m.blocks if isinstance(b, Text)), "") for m in messages]
+
+
+def talk(chat: Branch, *said: str) -> None:
+    """The user and the assistant in turn."""
+    for i, text in enumerate(said):
+        chat.append("user" if i % 2 == 0 else "assistant", text)
+
+
+def lines(chat: Branch) -> list[bytes]:
+    """Those of its file, as they stand there."""
+    return Path(chat.path).read_bytes().splitlines(keepends=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from homes import Synced
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,3 +45,10 @@ def home(tmp_path: Path) -> Path:
 def env(home: Path, tmp_path: Path) -> dict[str, str]:
     """An environment that sees only that HOME and keeps our own files beside it."""
     return {"HOME": str(home), "DECKLOG_HOME": str(tmp_path / "own"), "TZ": "UTC"}
+
+
+@pytest.fixture
+def deck(home: Path, tmp_path: Path) -> Iterator[Synced]:
+    """A deck over that HOME, nothing read yet."""
+    with Synced(home, tmp_path / "own") as made:
+        yield made

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -14,26 +13,12 @@ from typing import Any
 import pytest
 import zstandard
 
-from decklog.archive import Archive, copier, dictionary, packs, records
-from decklog.archive.verifying import Checked, Damage, verify
+from decklog.archive import Archive, records
 from decklog.errors import Denied, UsageError, WriteError
 from decklog.sync import copying
 from homes import Claude, Codex, Synced
 
 TOKENS = (10, 200, 30, 40)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def deck(home: Path, tmp_path: Path) -> Iterator[Synced]:
-    with Synced(home, tmp_path / "own") as made:
-        yield made
 
 
 def talk(name: str = "talk", answers: int = 3) -> Claude:
@@ -299,119 +284,6 @@ def test_no_cursor_runs_ahead_of_what_is_archived(
     deck.sync()
     assert deck.total() != total
     assert states(deck) == {"before.jsonl": "live", "talk.jsonl": "live"}
-
-
-# --- damage ---------------------------------------------------------------------------------------
-
-
-def small(folder: Path) -> dict[str, bytes]:
-    """An archive of two copies in several blocks."""
-    told = {"one": b"first line\n" * 9, "two": Random(2).randbytes(150)}
-    packing = dictionary.Packing()
-    with closing(Archive(str(folder))) as archive, archive.writing():
-        for uri, data in told.items():
-            new = archive.new_id()
-            made = copier.Copier(
-                packing, copier.Known(new, begin=records.begun(new, "x", uri, "jsonl", 0))
-            )
-            for at in range(0, len(data), 50):
-                made.add(at, data[at : at + 50])
-                made.flush(min(at + 50, len(data)))
-            made.finish(len(data), len(data), 0, "")
-            archive.add(made.taken())
-        archive.commit()
-    return told
-
-
-@pytest.mark.spec("R30", "R15")
-def test_every_flipped_byte_is_found_and_costs_only_its_block(tmp_path: Path) -> None:
-    told = small(tmp_path)
-    (pack,) = (tmp_path / "archive").glob("pack-*")
-    sound = pack.read_bytes()
-    with closing(Archive(str(tmp_path))) as archive:
-        spans = [(m.at, m.at + m.size) for m in packs.scan(str(pack))]
-        assert [type(r) for r in verify(archive)] == [Checked]
-        for at in range(len(sound)):
-            pack.write_bytes(sound[:at] + bytes([sound[at] ^ 0x55]) + sound[at + 1 :])
-            damage = [r for r in verify(archive) if isinstance(r, Damage)]
-            assert damage, f"byte {at} may be anything"
-            bad = next((s for s in spans if s[0] <= at < s[1]), (0, records.LEAD_SIZE))
-            assert all(bad[0] <= d.offset < bad[1] for d in damage)
-            for copy in archive.copies():
-                for block in archive.index.blocks(copy.id):
-                    if bad[0] <= block.at < bad[1]:
-                        continue
-                    stop = block.offset + block.raw
-                    assert archive.unpacked(block) == told[copy.uri][block.offset : stop]
-    for suffix in ("", "-wal", "-shm"):
-        Path(tmp_path, "archive", f"index.db{suffix}").unlink(missing_ok=True)
-    middle = spans[1]
-    pack.write_bytes(sound[: middle[0]] + b"\0" * 20 + sound[middle[0] + 20 :])
-    with closing(Archive(str(tmp_path))) as anew:  # from a damaged pack, too
-        found = {
-            c.uri: b"".join(map(anew.unpacked, anew.index.blocks(c.id))) for c in anew.copies()
-        }
-    assert found["two"] == told["two"]
-    assert len(found["one"]) == len(told["one"]) - 50
-
-
-@pytest.mark.spec("R14", "R26")
-def test_a_pack_torn_anywhere_is_cut_at_its_last_record(tmp_path: Path) -> None:
-    small(tmp_path)
-    folder = tmp_path / "archive"
-    (pack,) = folder.glob("pack-*")
-    whole = pack.read_bytes()
-    ends = [m.at + m.size for m in packs.scan(str(pack))]
-    for stop in range(records.LEAD_SIZE, len(whole), 7):
-        for file in folder.glob("index*"):
-            file.unlink()
-        for file in folder.glob("*.torn-*"):
-            file.unlink()
-        pack.write_bytes(whole[:stop])
-        with closing(Archive(str(tmp_path))) as archive:
-            archive.copies()
-            last = max([e for e in ends if e <= stop], default=records.LEAD_SIZE)
-            assert pack.read_bytes() == whole[:last]
-            torn = b"".join(p.read_bytes() for p in folder.glob("*.torn-*"))
-            assert torn == whole[last:stop]
-
-
-@pytest.mark.spec("R55")
-def test_a_block_never_unpacks_to_more_than_it_says(tmp_path: Path) -> None:
-    packing = dictionary.Packing()
-    codec, body = packing.pack(bytes(200_000))
-    with pytest.raises(ValueError, match="decompress"):
-        packing.unpack(codec, body, 1_000)
-    with pytest.raises(ValueError, match="another length"):
-        packing.unpack(records.ZSTD, zstandard.compress(bytes(1 << 20)), 1_000)
-    huge = records.record(records.BLOCK, 1, b"x", raw=bytes(records.MAX_RAW + 1))
-    assert records.head(huge) is None
-
-
-def test_a_dictionary_is_mended_from_its_twin(tmp_path: Path) -> None:
-    text = b"\\n".join(b"the same words again %d" % (n % 5000) for n in range(20_000))
-    with closing(Archive(str(tmp_path))) as archive, archive.writing():
-        archive.learn([text], len(text))
-        (number,) = archive.dictionaries()
-        raw = text[5_000:9_000]
-        archive.add([
-            records.begun(7, "x", "file", "jsonl", 0),
-            copier.block(archive.current(), 7, 0, raw),
-            records.ended(7, len(raw), len(raw), len(raw), 0, ""),
-        ])  # fmt: skip
-        archive.commit()
-    first, twin = map(Path, archive.dictionary_files(number))
-    first.write_bytes(first.read_bytes()[:-40] + b"\0" * 40)
-    with closing(Archive(str(tmp_path))) as archive:
-        (copy,) = archive.copies()
-        assert b"".join(archive.open(copy).everything()) == raw
-        (damage, _) = verify(archive)
-        assert isinstance(damage, Damage)
-        assert damage.file == str(first)
-        with archive.writing():
-            list(verify(archive, repair=True))
-        assert [type(r) for r in verify(archive)] == [Checked]
-    assert first.read_bytes() == twin.read_bytes()
 
 
 # --- pruning and restoring ------------------------------------------------------------------------

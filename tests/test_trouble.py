@@ -17,12 +17,6 @@ from forked import in_child, powerless
 from homes import Claude, Codex, Synced, clean, different, truth
 
 
-@pytest.fixture
-def deck(home: Path, tmp_path: Path) -> Iterator[Synced]:
-    with Synced(home, tmp_path / "own") as made:
-        yield made
-
-
 def talk(name: str, folder: str = "-home-me-work") -> Claude:
     made = Claude(name, folder=folder)
     made.prompt("hello")
