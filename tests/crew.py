@@ -10,8 +10,8 @@ from typing import Any
 
 from decklog import agents, processes
 from decklog.model.fleet import AgentProcess, AgentState, Evidence, Pane, State
+from decklog.sight import Place, place
 from decklog.supervisor import Occupant, Supervisor
-from decklog.supervisor.sight import Place, place
 from fake_agent import install
 from tmux_server import Room, rooms
 

@@ -23,12 +23,14 @@ import stat
 import sys
 import time
 import tty
+import unicodedata
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
 RULE = "─" * 200
 PASTE, END = b"\x1b[200~", b"\x1b[201~"
+KEYS = (b"\r", b"\x1b", b"\x15", b"\x03")
 
 
 def install(folder: Path, name: str = "claude") -> Path:
@@ -40,6 +42,18 @@ def install(folder: Path, name: str = "claude") -> Path:
     path.write_text(f'#!/bin/bash\nexec -a "$0" {real} -S -E {__file__} "$@"\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
+
+
+def wrapped(row: str, columns: int) -> list[str]:
+    """A row in pieces of so many columns."""
+    pieces, room = [""], columns
+    for c in row:
+        wide = 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        if wide > room:
+            pieces, room = [*pieces, ""], columns
+        pieces[-1] += c
+        room -= wide
+    return pieces
 
 
 def option(name: str) -> float:
@@ -160,7 +174,8 @@ class Agent:
             elif data[:1] == b"\x03":
                 sys.exit(0)
             else:
-                self.typed, data = self.typed + data[:1], data[1:]
+                plain = min((i for k in KEYS if (i := data.find(k, 1)) > 0), default=len(data))
+                self.typed, data = self.typed + data[:plain], data[plain:]
         return data
 
     def read(self) -> bytes:
@@ -195,7 +210,7 @@ class Agent:
         title = "\x1b]2;⠂ fake\a" if self.busy_until else "\x1b]2;✳ fake\a"
         with suppress(OSError):
             width = os.get_terminal_size(0).columns
-            screen = "\x1b[H\x1b[2J" + "\r\n".join(row[:width] for row in rows)
+            screen = "\x1b[H\x1b[2J" + "\r\n".join(wrapped(row, width)[0] for row in rows)
             sys.stdout.write(title + screen)
             sys.stdout.flush()
 
@@ -203,7 +218,7 @@ class Agent:
         text = self.typed.decode(errors="replace")
         if self.folded:
             return [f"❯ [Pasted text #1 +{text.count(chr(10))} lines]"]
-        lines = [row[i : i + 70] for row in text.split("\n") for i in range(0, len(row) or 1, 70)]
+        lines = [line for row in text[-4000:].split("\n") for line in wrapped(row, 70)]
         first, *others = lines[-10:]  # it scrolls
         return [f"❯ {first}", *(f"  {row}" for row in others)]
 

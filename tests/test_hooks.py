@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from decklog import agents, hooks, processes
+from decklog import agents, hooks, processes, spool
 from decklog.errors import UsageError
 from decklog.model.fleet import Identity
 
@@ -162,15 +162,15 @@ def test_a_hook_notes_what_happened(there: hooks.Hooks, agent: str, printed: byt
     done = fire(there, agent, event, told(tool_use_id="t1"), DECKLOG_GENERATION="gen:1.a-b")
     assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")
     folder = there.folder.removesuffix("/hooks")
-    [note] = hooks.Spool(folder).read()
+    [note] = spool.Spool(folder).read()
     me = processes.table().start_ticks(os.getpid())
     assert (note.agent, note.event, note.pid, note.start_ticks, note.generation) == (
         agent, event, os.getpid(), me, "gen:1.a-b",
     )  # fmt: skip
     assert note.data == {"session_id": "abc-1", "cwd": "/w", "tool_use_id": "t1"}
-    spool = Path(there.folder, "spool", f"{agent}.jsonl")
-    assert stat.S_IMODE(spool.stat().st_mode) == 0o600
-    claim = hooks.claim(note, agents.get(agent))
+    file = Path(there.folder, "spool", f"{agent}.jsonl")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    claim = spool.claim(note, agents.get(agent))
     assert claim is not None
     assert (claim.process, claim.native) == (Identity("", os.getpid(), me or 0), "abc-1")
 
@@ -183,7 +183,7 @@ def test_however_much_it_is_told_a_record_has_four_kilobytes(there: hooks.Hooks)
     data = Path(there.folder, "spool", "claude.jsonl").read_bytes()
     assert len(data) <= 4096
     assert data.count(b"\n") == 1
-    [note] = hooks.Spool(there.folder.removesuffix("/hooks")).read()
+    [note] = spool.Spool(there.folder.removesuffix("/hooks")).read()
     assert note.data["session_id"] == "abc-1"
     assert note.generation == ""
 
@@ -192,8 +192,7 @@ def test_however_much_it_is_told_a_record_has_four_kilobytes(there: hooks.Hooks)
 def test_a_hook_is_harmless_when_decklog_has_gone(there: hooks.Hooks, agent: str) -> None:
     there.install(agents.get(agent))
     printed = b"{}\n" if agent == "gemini" else b""
-    spool = Path(there.folder, "spool")
-    spool.rmdir()
+    Path(there.folder, "spool").rmdir()
     for breaks in (lambda: None, lambda: Path(there.script).write_text("exit 3\n"),
                    lambda: Path(there.script).unlink()):  # fmt: skip
         breaks()
@@ -208,7 +207,7 @@ def test_records_of_many_hooks_at_once_do_not_mix(there: hooks.Hooks) -> None:
     loop = f'i=0; while [ $i -lt 10 ]; do echo \'{{"session_id":"s"}}\' | sh -c {_quoted(command)}; i=$((i+1)); done'  # noqa: E501
     runs = [subprocess.Popen(["sh", "-c", loop]) for _ in range(4)]
     assert [r.wait(60) for r in runs] == [0] * 4
-    notes = list(hooks.Spool(there.folder.removesuffix("/hooks")).read())
+    notes = list(spool.Spool(there.folder.removesuffix("/hooks")).read())
     assert len(notes) == 40
     assert {n.data["session_id"] for n in notes} == {"s"}
 
@@ -221,7 +220,7 @@ def test_the_spool_is_followed_and_begun_anew_when_it_is_long(tmp_path: Path) ->
     folder = tmp_path / "hooks" / "spool"
     folder.mkdir(parents=True)
     file = folder / "claude.jsonl"
-    spool = hooks.Spool(str(tmp_path))
+    notes = spool.Spool(str(tmp_path))
 
     def append(text: str) -> None:
         with file.open("a") as f:
@@ -236,15 +235,15 @@ def test_the_spool_is_followed_and_begun_anew_when_it_is_long(tmp_path: Path) ->
     add("Stop")
     append("torn garbage\n")
     add("Stop2", end="")
-    assert [n.event for n in spool.read()] == ["Stop"]
+    assert [n.event for n in notes.read()] == ["Stop"]
     append("\n")
-    assert [n.event for n in spool.read()] == ["Stop2"]
-    assert list(spool.read()) == []
-    append(" " * hooks.SPOOL_LIMIT + "\n")
+    assert [n.event for n in notes.read()] == ["Stop2"]
+    assert list(notes.read()) == []
+    append(" " * spool.LARGE + "\n")
     add("Last")
-    assert [n.event for n in spool.read()] == ["Last"]
+    assert [n.event for n in notes.read()] == ["Last"]
     add("New")
-    assert [n.event for n in spool.read()] == ["New"]
+    assert [n.event for n in notes.read()] == ["New"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from decklog import checked
 from decklog.errors import WriteError
 from decklog.model.panes import Delivery, PaneEvent, Supervised
 from decklog.supervisor import registry
@@ -124,6 +125,6 @@ def test_unknown_fields_of_a_newer_version_are_no_damage(folder: str) -> None:
     event["seq"], event["more"] = 2, {"new": True}
     data = msgspec.json.encode(event)
     with open(f"{folder}/panes.log", "ab") as f:
-        f.write(b"%08x %b\n" % (registry.crc32(data), data))
+        f.write(checked.line(data))
     assert Registry(folder).seq == 2
     assert book.damaged == 0

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from crew import Crew, crews
+from decklog.sight import place
 from decklog.supervisor import Request
-from decklog.supervisor.sight import place
 from decklog.supervisor.watching import MOST_SCREENS, SOCKETS_MS, STILL_MS, Watch
 from decklog.tmux.control import Control, Reply
 from tmux_server import needs_tmux, until

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,9 @@ from decklog.state import observed
 FIRST_LOOK = 8 * 1024
 """Bytes of a transcript's end that are read at first; more where no turn is seen in them."""
 FURTHEST_LOOK = 1024 * 1024
+Stamp: TypeAlias = tuple[int, int, int] | None
+Stamps: TypeAlias = tuple[Stamp, Stamp]
+"""Of a transcript, and of the write-ahead log beside it."""
 TORN = 3
 """Times that a file is read again which an agent is just rewriting."""
 
@@ -163,19 +166,26 @@ class Heard(NamedTuple):
 class Transcript:
     """One transcript, followed from near its end."""
 
-    def __init__(self, agent: Agent, session: str, uri: str, kind: str = "jsonl") -> None:
+    def __init__(
+        self, agent: Agent, session: str, uri: str, kind: str = "jsonl", known: Stamps | None = None
+    ) -> None:
         self.agent, self.session, self.uri, self.kind = agent, session, uri, kind
+        self.known = known
+        """Its stamp when it was read last, here or by an earlier look."""
         self.offset = 0
         self.seen: Any = None
         self.reader: Reader | None = None
 
-    def stamp(self) -> object:
+    def stamp(self) -> Stamps:
         """Equal while there is nothing new to read."""
         path = self.uri.partition("#")[0]
         return stamp(path), stamp(f"{path}-wal") if self.kind == "sqlite" else None
 
     def read(self) -> Heard:
         """What is new. A transcript that cannot be read says nothing."""
+        before, self.known = self.known, self.stamp()
+        if self.known == before:
+            return Heard([], [])
         try:
             if self.kind == "jsonl":
                 return self._lines()
@@ -288,7 +298,7 @@ def _time(record: bytes) -> int | None:
     return to_ms(found[1].decode("ascii", "replace")) if found else None
 
 
-def stamp(path: str) -> tuple[int, int, int] | None:
+def stamp(path: str) -> Stamp:
     """Size, time and inode of a file; None where there is none."""
     try:
         s = os.stat(path)

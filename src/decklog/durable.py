@@ -354,16 +354,17 @@ def write_all(fd: int, data: bytes) -> None:
 # --- replacing --------------------------------------------------------------------------------
 
 
-def replace(path: str, data: bytes) -> None:
+def replace(path: str, data: bytes, *, wait: bool = True) -> None:
     """Put ``data`` in place of a file: at every moment the old or the new content is there.
 
-    It is durable when this returns. The mode of the old file is kept (0600 for a new one). Raises
-    WriteError, and then the old content stands; also where ``path`` is a symbolic link.
+    It is durable when this returns, unless it is told not to ``wait`` for the disk. The mode of
+    the old file is kept (0600 for a new one). Raises WriteError, and then the old content stands;
+    also where ``path`` is a symbolic link.
     """
-    replace_with(path, lambda fd: write_all(fd, data))
+    replace_with(path, lambda fd: write_all(fd, data), wait=wait)
 
 
-def replace_with(path: str, fill: Callable[[int], object]) -> None:
+def replace_with(path: str, fill: Callable[[int], object], *, wait: bool = True) -> None:
     """`replace`, with what ``fill`` writes to the descriptor it is given."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}{TEMPORARY}{os.getpid()}-{os.urandom(6).hex()}")
@@ -378,7 +379,8 @@ def replace_with(path: str, fill: Callable[[int], object]) -> None:
         try:
             try:
                 fill(fd)
-                flush(fd)
+                if wait:
+                    flush(fd)
             finally:
                 os.close(fd)
             os.replace(temporary, path)
@@ -388,7 +390,8 @@ def replace_with(path: str, fill: Callable[[int], object]) -> None:
             raise
     except OSError as error:
         raise failed(path, error) from None
-    sync_folder(folder or ".")
+    if wait:
+        sync_folder(folder or ".")
 
 
 def create(path: str, data: bytes) -> bool:

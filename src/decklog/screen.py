@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from unicodedata import category
 
 from decklog.model.fleet import Evidence, EvidenceKind, Says
 
@@ -20,6 +21,10 @@ LIVE_LINES = 15
 """Lines with something in them, from the bottom."""
 FRAME_FROM = 40
 """Column from which on a vertical line is a frame on the right."""
+CUT_OFF = 8
+"""Signs that a line has to share with a text to be taken for the beginning of it, cut off."""
+SCROLLED = 4
+"""Line breaks in a composer that may show only the end of what was typed."""
 TAIL = 500
 """Characters of a screen that are shown along with a pane."""
 
@@ -27,12 +32,13 @@ SCREEN_CONFIDENCE = 0.8
 TITLE_CONFIDENCE = 0.5
 EMPTY_CONFIDENCE = 0.6
 
-_rule = re.compile(r"([─━═▄▀╌])\1{9,}")
-_blanks = re.compile(r"\n{3,}")
+_rule = r"([─━═▄▀╌])\1{9,}"
+_blanks = r"\n{3,}"
 
 
-def live(text: str) -> str:
-    """The last lines of a screen, in the form that rules are written for.
+def live(text: str, most: int = LIVE_LINES) -> str:
+    """The last lines of a screen, in the form that rules are written for: ``most`` with something
+    in them.
 
     Borders on the right are taken off, long rules are three signs long, and several empty lines
     are one.
@@ -41,11 +47,12 @@ def live(text: str) -> str:
     taken = 0
     for at in range(len(lines) - 1, -1, -1):
         taken += bool(lines[at])
-        if taken == LIVE_LINES:
+        if taken == most:
             break
     else:
         at = 0
-    return _blanks.sub("\n\n", _rule.sub(r"\1\1\1", "\n".join(lines[at:]))).strip("\n")
+    short = _compiled(_rule).sub(r"\1\1\1", "\n".join(lines[at:]))
+    return _compiled(_blanks).sub("\n\n", short).strip("\n")
 
 
 def _bare(line: str) -> str:
@@ -93,7 +100,8 @@ def _evidence(
 
 def typed(screen: Screen, text: str) -> str | None:
     """What stands in the composer, without line breaks and frames; None where none is shown."""
-    match = _search(r"\A(?:.*\n)*" + screen.composer.pattern, live(text))  # the last one
+    # The last one on the whole screen: with much typed it is taller than the live part.
+    match = _search(r"\A(?:.*\n)*" + screen.composer.pattern, live(text, len(text)))
     if match is None:
         return None
     content = re.sub(r"^ *[│┃] ?", "", match["text"], flags=re.MULTILINE).strip()
@@ -116,7 +124,8 @@ def holds(screen: Screen, text: str, given: str) -> bool | None:
     if bare == wanted or _whole(screen.composer.folded, content):
         return bool(content)
     drawn = len(_squeezed(given)) > len(wanted)  # some of it is not comparable
-    return (drawn or len(bare) >= 20) and bool(content) and bare in wanted
+    much = len(bare) >= 20 or (content.count("\n") >= SCROLLED and wanted.endswith(bare))
+    return (drawn or much) and bool(content) and bare in wanted
 
 
 def tail(text: str, size: int = TAIL) -> str:
@@ -125,14 +134,26 @@ def tail(text: str, size: int = TAIL) -> str:
 
 
 def repeats(text: str, given: str) -> bool:
-    """Whether a line of the screen begins as the given text does: as agents repeat a prompt."""
-    first = _skeleton(next(line for line in given.split("\n") if line.strip()))[:30]
-    lines = (_skeleton(line.strip(" ❯›>┃│")) for line in text.split("\n"))
-    return len(first) > 1 and any(line.startswith(first) for line in lines)
+    """Whether a line of the screen begins as the given text does: as agents repeat a prompt, whole
+    or cut off."""
+    line = next(line for line in given.split("\n") if line.strip())
+    first, whole = _skeleton(line)[:30], _drawn(line)
+    for shown in (line.strip(" ❯›>┃│") for line in text.split("\n")):
+        if len(first) > 1 and _skeleton(shown).startswith(first):
+            return True
+        cut = _drawn(shown).removesuffix("…")
+        if len(cut) >= CUT_OFF and whole.startswith(cut):
+            return True
+    return False
 
 
 def _squeezed(text: str) -> str:
     return "".join(text.split())
+
+
+def _drawn(text: str) -> str:
+    """Without what takes no room by itself."""
+    return "".join(c for c in text if not c.isspace() and category(c) not in ("Cf", "Mn", "Me"))
 
 
 def _skeleton(text: str) -> str:

@@ -20,7 +20,7 @@ another generation of the agent, or is older than this one, is ignored. Without 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -73,23 +73,42 @@ def replay(
     evidence: Iterable[Evidence], state: AgentState | None = None
 ) -> tuple[AgentState, list[Transition]]:
     """The state after all this evidence, in the order given, and every change on the way."""
+    now, found = steps(evidence, state)
+    return now, [step.transition for step in found]
+
+
+class Step(NamedTuple):
+    """A change of state with all that it follows from: ``reduce(before, by)`` is ``after``."""
+
+    before: AgentState
+    by: Evidence
+    after: AgentState
+
+    @property
+    def transition(self) -> Transition:
+        new = self.after
+        return Transition(
+            at=new.since,
+            old=self.before.state,
+            new=new.state,
+            evidence=new.evidence,
+            confidence=new.confidence,
+            code=new.code,
+        )
+
+
+def steps(
+    evidence: Iterable[Evidence], state: AgentState | None = None
+) -> tuple[AgentState, list[Step]]:
+    """The same as `replay`, each change with what it follows from."""
     now = state or AgentState()
-    changes: list[Transition] = []
+    found: list[Step] = []
     for e in evidence:
         new = reduce(now, e)
         if (new.state, new.code) != (now.state, now.code):
-            changes.append(
-                Transition(
-                    at=new.since,
-                    old=now.state,
-                    new=new.state,
-                    evidence=new.evidence,
-                    confidence=new.confidence,
-                    code=new.code,
-                )
-            )
+            found.append(Step(now, e, new))
         now = new
-    return now, changes
+    return now, found
 
 
 def reduce(state: AgentState, e: Evidence) -> AgentState:

@@ -174,7 +174,6 @@ def _commits(given: object) -> bool:
 
 # -- what may be shown -----------------------------------------------------------------------------
 
-_marks = re.compile(r"[*_`#>]{1,6}")
 _SECRET = r"""(?x)
     \b(?:[spr]k[-_]|xox[abeprs]-|gh[pousr]_|github_pat_|glpat-|hf_|npm_|pypi-
         |AIza|AKIA|ASIA|ya29\.|eyJ)
@@ -200,9 +199,9 @@ HIDDEN = "[hidden]"
 def line(text: str) -> str:
     """One line for people: the first with words in it, no markup, no secrets, `LENGTH` at most."""
     for part in text[:20_000].split("\n"):
-        words = " ".join(_marks.sub(" ", part).split())
-        if any(c.isalnum() for c in words):
-            words = scrub(" ".join(part.split())[: 3 * LENGTH])
+        if any(c.isalnum() for c in part):
+            most = 3 * LENGTH
+            words = scrub(" ".join(part.split(maxsplit=most)[:most])[:most])
             words = " ".join(words.strip("*#>` ").replace("**", "").split())
             return words if len(words) <= LENGTH else words[: LENGTH - 1] + "…"
     return ""

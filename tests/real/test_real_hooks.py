@@ -12,7 +12,7 @@ import pytest
 from test_harness import READY
 
 import decklog
-from decklog.hooks import Spool
+from decklog.spool import Spool
 
 SCRIPT = {
     "turns": [

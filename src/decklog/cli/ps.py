@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from decklog import hub
+    from decklog.model.fleet import StateEvent
 
 HEAD = ("PANE", "AGENT", "PID", "SESSION", "STATE", "SINCE", "TOKENS", "COST", "THOUGHT")
+CHANGES = ("NO", "TIME", "AGENT", "PID", "SESSION", "STATE", "WHY")
 
 
 def ps(*, sample: bool, **values: Any) -> int:
@@ -23,6 +25,9 @@ def ps(*, sample: bool, **values: Any) -> int:
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
         deck.fleet.ourselves = os.getpid()
         chosen = decks.where(deck, values).get("agents", ())
+        if values["changes"]:
+            _changes(deck, chosen, values)
+            return decks.code(deck)
         if values["watch"]:
             return _watch(deck, chosen, values)
         rows = _of(deck.fleet.rows(), chosen)
@@ -35,7 +40,37 @@ def ps(*, sample: bool, **values: Any) -> int:
 
 
 def _of(rows: Sequence[dict[str, Any]], agents: Sequence[str]) -> list[dict[str, Any]]:
-    return [r for r in rows if not agents or r["agent"] in agents]
+    return [r for r in rows if _chosen(r["agent"], agents)]
+
+
+def _changes(deck: hub.Decklog, agents: Sequence[str], values: dict[str, Any]) -> None:
+    deck.fleet.rows()  # what happened since the last look is part of it
+    events = [e for e in deck.fleet.changes(values["after"] or 0) if _chosen(e.agent, agents)]
+    if values["json"]:
+        for event in events:
+            output.json_line(output.struct_json(event))
+    elif not events:
+        output.write("Nothing has changed yet.")
+    else:
+        tables.show(CHANGES, [_change(e, deck) for e in events], (0, 3), shrink=(6,), drop=(6,))
+
+
+def _change(e: StateEvent, deck: hub.Decklog) -> tuple[str, ...]:
+    new = e.transition
+    why = next((x for x in reversed(new.evidence)), e.by)
+    return (
+        str(e.seq),
+        deck.zone.text(e.at if new.at is None else new.at),
+        e.agent,
+        str(e.root.pid),
+        decks.short(e.session) if e.session else "",
+        f"{new.old} → {new.new}".replace("_", " "),
+        f"{why.kind} {why.detail}".rstrip(),
+    )
+
+
+def _chosen(agent: str, agents: Sequence[str]) -> bool:
+    return not agents or agent in agents
 
 
 def _watch(deck: hub.Decklog, agents: Sequence[str], values: dict[str, Any]) -> int:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from decklog import agents, collect, hooks, processes, thoughts
+from decklog import agents, collect, processes, spool, thoughts
 from decklog import match as matching
 from decklog.errors import SourceError
-from decklog.hub.bindings import keep, kept
+from decklog.hub.memory import Memory, Seen
+from decklog.hub.rows import row
 from decklog.model import Session
 from decklog.model.fleet import (
     AgentProcess,
@@ -29,12 +30,15 @@ from decklog.model.fleet import (
     Match,
     Pane,
     Running,
+    StateEvent,
     Thought,
     Transition,
 )
-from decklog.state import observed, replay
+from decklog.sight import Place, capture, place, said
+from decklog.state import Step, observed, steps
 
 if TYPE_CHECKING:
+    from decklog import hooks
     from decklog.hub import Decklog
 
 RECENT = 200
@@ -66,19 +70,22 @@ class Fleet:
             agents.installed = tuple(filter(None, str(known).split(",")))
         self.agents = {a.name: a for a in agents.every()}
         self.trees: list[AgentProcess] = []
-        self.found = matching.Matches(bindings=kept(deck.config.data_dir))
+        self.memory = Memory(deck.config.data_dir)
+        self.found = matching.Matches(bindings=self.memory.bindings())
         self.stale = ""
         """Why the last look at the processes failed; what is told is then of the look before."""
         self.book = thoughts.Book()
-        self.transitions: list[tuple[Identity, Transition]] = []
-        """Changes of state that the last look found, by root process."""
-        self._states: dict[Identity, AgentState] = {}
+        self._steps: list[tuple[Identity, Step]] = []
+        self._unwritten: list[tuple[Identity, Step]] = []
+        """Changes of state that are still to be written down."""
+        self._seen = self.memory.seen
+        self._states = {who: one.state for who, one in self._seen.items()}
         self._stated = collect.Stated([], {})
         self._own_files: list[str] = []
         self._transcripts: dict[str, collect.Transcript] = {}
         self._running: list[Running] = []
-        self._spool = hooks.Spool(deck.config.data_dir)
-        self._notes: list[hooks.Note] = []
+        self._spool = spool.Spool(deck.config.data_dir)
+        self._notes: list[spool.Note] = []
         """What hooks noted of processes that still run."""
 
     # -- who is there ----------------------------------------------------------------------------
@@ -107,7 +114,7 @@ class Fleet:
         self._own_files = collect.own_paths(found, self.agents, self.env)
         self._notes += self._spool.read()
         self._notes = _of_running(self._notes, found)
-        told = (hooks.claim(n, self.agents[n.agent]) for n in self._notes if n.agent in self.agents)
+        told = (spool.claim(n, self.agents[n.agent]) for n in self._notes if n.agent in self.agents)
         claims = [*self._stated.claims, *filter(None, told)]
         before = self.found.bindings
         self.found = matching.match(
@@ -119,7 +126,7 @@ class Fleet:
             bindings=self.found.bindings,
             canonical=_canonical,
         )
-        keep(self.deck.config.data_dir, before, self.found.bindings)
+        self.memory.bind(before, self.found.bindings)
         return self.found
 
     def session_for_pid(self, pid: int) -> Match | None:
@@ -159,13 +166,9 @@ class Fleet:
         found = self.matches(trees)
         here = {t.root.identity: t for t in self.trees}
         sessions = self._sessions(found)
-        self.transitions = [
-            (who, change)
-            for who, old in self._states.items()
-            if who not in here
-            for change in replay([collect.ended(who, now)], old)[1]
-        ]
-        self._states = {w: s for w, s in self._states.items() if w in here}
+        self._steps = []
+        for who in sorted(self._states.keys() - here.keys()):
+            self._step(who, [collect.ended(who, now)], self._states.pop(who))
         self._forget(found)
         self._running = []
         for m in found.matches:
@@ -181,6 +184,11 @@ class Fleet:
             self._running.append(_with_thought(one, thought, now))
         return self._running
 
+    @property
+    def transitions(self) -> list[tuple[Identity, Transition]]:
+        """Changes of state that the last look found, by root process."""
+        return [(who, step.transition) for who, step in self._steps]
+
     def tell(self, said: Mapping[int, Sequence[Evidence]]) -> list[Running]:
         """The agents of the last look, with what else is known of their states (what screens
         show), by the pid of the root process."""
@@ -189,12 +197,54 @@ class Fleet:
             who = one.match.root
             if who.pid not in said:
                 continue
-            state, changes = replay(said[who.pid], self._states[who])
+            state = self._step(who, said[who.pid], self._states[who])
             self._states[who] = state
-            self.transitions += [(who, c) for c in changes]
             one = msgspec.structs.replace(one, state=state)
             self._running[n] = _with_thought(one, one.thought, now)
         return self._running
+
+    def remember(self) -> None:
+        """Keep what the last look saw for the next, and write down what changed since the one
+        before."""
+        now = _now()
+        before, self._seen = self._seen, {r.match.root: self._as_seen(r) for r in self._running}
+        known = before | self._seen
+        noticed = [
+            StateEvent(
+                at=now,
+                agent=known[who].agent,
+                root=who,
+                session=step.after.session or known[who].session,
+                pane=known[who].pane,
+                transition=step.transition,
+                before=step.before,
+                by=step.by,
+            )
+            for who, step in self._unwritten
+            if who in known
+        ]
+        self._unwritten = []
+        self.memory.keep(list(self._seen.values()), noticed)
+
+    def _as_seen(self, r: Running) -> Seen:
+        transcript = self._transcripts.get(r.match.session)
+        return Seen(
+            root=r.match.root,
+            agent=r.match.agent,
+            session=r.match.session,
+            pane=r.pane.name if r.pane is not None else "",
+            stamp=transcript.known if transcript is not None else None,
+            state=r.state,
+            thought=self.book.of(r.match.session),
+        )
+
+    def _step(
+        self, who: Identity, evidence: Iterable[Evidence], state: AgentState | None
+    ) -> AgentState:
+        after, found = steps(evidence, state)
+        self._steps += [(who, step) for step in found]
+        self._unwritten += [(who, step) for step in found]
+        return after
 
     def stamps(self) -> tuple[object, ...]:
         """Equal to those of before while no file changed that the agents of the last look write:
@@ -224,6 +274,7 @@ class Fleet:
         transcript = self._transcripts.get(m.session)
         if transcript is None and (transcript := self._open(m, session)) is not None:
             self._transcripts[m.session] = transcript
+            transcript.known = self._recall(m)
         heard = transcript.read() if transcript is not None else collect.Heard([], [])
         old = self.book.of(m.session)
         if old is None or heard.anew:
@@ -233,6 +284,14 @@ class Fleet:
             new = thoughts.summarised(new, heard.events, self.summariser)
         self.book.offer(new)
         return heard.evidence, self.book.of(m.session)
+
+    def _recall(self, m: Match) -> collect.Stamps | None:
+        """How much of its transcript an earlier look has read, whose thought is taken over."""
+        seen = self.memory.seen.get(m.root)
+        if seen is None or seen.session != m.session or seen.thought is None:
+            return None
+        self.book.offer(seen.thought)
+        return seen.stamp
 
     def _open(self, m: Match, session: Session | None) -> collect.Transcript | None:
         agent = self.agents[m.agent]
@@ -252,18 +311,16 @@ class Fleet:
         if state is not None and state.session != m.session:
             state = None  # it moved on to another session: nothing of the old one holds
         first = msgspec.structs.replace(collect.started(tree), session=m.session)
-        noted = (hooks.evidence(n, self.agents[tree.agent]) for n in self._notes_of(tree))
+        noted = (spool.evidence(n, self.agents[tree.agent]) for n in self._notes_of(tree))
         told = [*evidence, *self._stated.states.get(who, ()), *filter(None, noted)]
         began = tree.root.started_at or 0
         near = [_not_before(e, began) for e in told]
         ordered = sorted(near, key=lambda e: now if e.at is None else e.at)
         silence = observed("silence", "", now, id="silence")
-        state, changes = replay([first, *ordered, silence], state)
-        self._states[who] = state
-        self.transitions += [(who, c) for c in changes]
-        return state
+        self._states[who] = self._step(who, [first, *ordered, silence], state)
+        return self._states[who]
 
-    def _notes_of(self, tree: AgentProcess) -> list[hooks.Note]:
+    def _notes_of(self, tree: AgentProcess) -> list[spool.Note]:
         known = {(p.pid, p.start_ticks) for p in tree.members}
         return [n for n in self._notes if n.agent == tree.agent and (n.pid, n.start_ticks) in known]
 
@@ -274,10 +331,15 @@ class Fleet:
 
     # -- hooks -----------------------------------------------------------------------------------
 
+    def _hooks(self) -> hooks.Hooks:
+        from decklog import hooks
+
+        return hooks.Hooks(self.deck.config.data_dir, self.env)
+
     def install_hooks(self, names: Sequence[str] = ()) -> list[hooks.Installed]:
         """Have these agents tell what happens; see `decklog.hooks`. Without names, all that can
         and whose settings folder is here."""
-        there = hooks.Hooks(self.deck.config.data_dir, self.env)
+        there = self._hooks()
         chosen = [agents.get(n) for n in names] or [
             a for a in self._with_hooks() if os.path.isdir(os.path.dirname(a.hook_file(self.env)))
         ]
@@ -285,12 +347,12 @@ class Fleet:
 
     def remove_hooks(self, names: Sequence[str] = ()) -> list[hooks.Installed]:
         """Put the settings of these agents back; without names, of all that can have hooks."""
-        there = hooks.Hooks(self.deck.config.data_dir, self.env)
+        there = self._hooks()
         return [there.remove(a) for a in [agents.get(n) for n in names] or self._with_hooks()]
 
     def hook_status(self, names: Sequence[str] = ()) -> list[hooks.Installed]:
         """Which agents have our hooks."""
-        there = hooks.Hooks(self.deck.config.data_dir, self.env)
+        there = self._hooks()
         return [there.status(a) for a in [agents.get(n) for n in names] or self._with_hooks()]
 
     def _with_hooks(self) -> list[agents.Agent]:
@@ -326,7 +388,15 @@ class Fleet:
             panes = self._panes() if trees else ()
         found = self.running(trees, panes=panes)
         shown = self._screens(found) if panes else {}
-        return [row(r) for r in (self.tell(shown) if shown else found)]
+        if shown:
+            found = self.tell(shown)
+        self.remember()
+        return [row(r) for r in found]
+
+    def changes(self, after: int = 0) -> list[StateEvent]:
+        """Changes of state that were noticed after that number, by whomever, oldest first; see
+        `decklog.transitions`."""
+        return self.memory.transitions.events(after)
 
     def changed(self, since: object) -> object:
         """A value that is equal to the one ``since`` while no file changed that the agents of the
@@ -340,26 +410,21 @@ class Fleet:
 
     def _screens(self, found: Iterable[Running]) -> dict[int, Sequence[Evidence]]:
         """What the screens of those agents say that do not state their state themselves."""
-        from decklog import screen, tmux
-        from decklog.errors import TmuxError
+        from decklog import tmux
 
-        by_server: dict[str, list[tuple[Running, Pane]]] = {}
-        for r in found:
-            if r.pane is not None and r.state.source not in ("status_file", "protocol"):
-                by_server.setdefault(r.pane.socket, []).append((r, r.pane))
-        said: dict[int, Sequence[Evidence]] = {}
-        for socket, some in by_server.items():
-            try:
-                texts = tmux.Server(socket, self.env).capture([p.id for _, p in some])
-            except TmuxError:
-                continue
-            now = _now()
-            for r, pane in some:
-                rules = self.agents[r.match.agent].screen
-                if rules is not None and pane.id in texts:
-                    looked = screen.look(rules, texts[pane.id], pane.title, now, pane.id)
-                    said[r.match.pid] = looked
-        return said
+        unsure = [r for r in found if r.pane and r.state.source not in ("status_file", "protocol")]
+        panes = {place(r.pane): r.pane for r in unsure if r.pane}
+        who = {place(r.pane): r.match.agent for r in unsure if r.pane}
+        shown = capture(panes.values(), lambda socket: tmux.Server(socket, self.env))
+        return self.by_root(said(panes.values(), who, shown, _now()))
+
+    def by_root(self, told: Mapping[Place, Sequence[Evidence]]) -> dict[int, Sequence[Evidence]]:
+        """What was told of panes, by the pid of the root process of the agent in each."""
+        return {
+            r.match.pid: told[place(r.pane)]
+            for r in self._running
+            if r.pane is not None and place(r.pane) in told
+        }
 
     def _panes(self) -> Sequence[Pane]:
         from decklog import tmux
@@ -379,7 +444,7 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _of_running(notes: Iterable[hooks.Note], trees: Iterable[AgentProcess]) -> list[hooks.Note]:
+def _of_running(notes: Iterable[spool.Note], trees: Iterable[AgentProcess]) -> list[spool.Note]:
     known = {(p.pid, p.start_ticks) for t in trees for p in t.members}
     return [n for n in notes if (n.pid, n.start_ticks) in known][-NOTES:]
 
@@ -424,50 +489,3 @@ def _first_thought(m: Match, session: Session | None, old: Thought | None) -> Th
         objective=asked,
         objective_changed_at=session.started_at if session is not None and asked else None,
     )
-
-
-def row(r: Running) -> dict[str, Any]:
-    """A running agent as a plain row."""
-    m, s, session, pane = r.match, r.state, r.session, r.pane
-    evidence = [*m.evidence, *s.evidence]
-    found: dict[str, Any] = {
-        "agent": m.agent,
-        "pid": m.pid,
-        "pids": list(m.pids),
-        "role": r.process.role,
-        "pane": pane.id if pane is not None else None,
-        "pane_name": pane.name if pane is not None else None,
-        "socket": pane.socket if pane is not None else None,
-        "tty": r.process.root.tty or None,
-        "cwd": r.process.cwd,
-        "session": m.session or None,
-        "also": list(m.also),
-        "history": list(m.history),
-        "confidence": m.confidence,
-        "ambiguous": m.ambiguous,
-        "candidates": [{"session": c.session, "confidence": c.confidence} for c in m.candidates],
-        "state": s.state,
-        "since": s.since,
-        "state_source": s.source or None,
-        "state_confidence": s.confidence,
-        "evidence": [_told(e) for e in evidence],
-        "title": session.title if session is not None else "",
-        "model": session.model if session is not None else "",
-        "tokens": session.tree_usage.total if session is not None else None,
-        "usage": msgspec.to_builtins(session.tree_usage) if session is not None else None,
-        "cost_micro_usd": session.tree_cost.micro_usd if session is not None else None,
-        "started_at": r.process.root.started_at,
-        "thought": "",
-    }
-    return thoughts.merge(found, r.thought or Thought())
-
-
-def _told(e: Evidence) -> dict[str, Any]:
-    return {
-        "about": e.about,
-        "kind": e.kind,
-        "says": e.session if e.about == "session" else e.says,
-        "at": e.at,
-        "confidence": e.confidence,
-        "detail": e.detail,
-    }

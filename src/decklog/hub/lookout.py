@@ -20,7 +20,7 @@ def remember(into: Any, config: Config, look: Any) -> None:
             "variables": look.variables,
             "environment": _environment(config, look.variables),
             "plugins": look.plugins,
-            "code": _code(),
+            "code": code(),
         }
     )
 
@@ -30,7 +30,7 @@ def remembered(
 ) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] | None:
     """The roots as they were remembered; None when anything that decides them changed."""
     variables, roots = of.get("variables"), of.get("roots")
-    if roots is None or of.get("tz") != tz or of.get("code") != _code():
+    if roots is None or of.get("tz") != tz or of.get("code") != code():
         return None
     if of.get("environment") != _environment(config, variables or ""):
         return None
@@ -45,7 +45,7 @@ def _environment(config: Config, variables: str) -> str:
     return "\n".join(f"{n}={config.env.get(n, '')}" for n in variables.split(","))
 
 
-def _code() -> str:
+def code() -> str:
     """Changes when decklog or any other distribution is installed: readers may differ then."""
     import decklog
 

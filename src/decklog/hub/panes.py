@@ -16,9 +16,9 @@ import msgspec
 
 from decklog import agents, sources
 from decklog.model.fleet import AgentProcess, Evidence, Pane
+from decklog.sight import Place, place
 from decklog.supervisor import Occupant, Row, Supervisor
 from decklog.supervisor.delivery import Witness as Says
-from decklog.supervisor.sight import Place, place
 from decklog.supervisor.starting import Plan, Request
 from decklog.supervisor.watching import Watch
 from decklog.supervisor.witness import Witness
@@ -63,13 +63,9 @@ class _Sight:
             self.refreshed = time.monotonic()
         fleet = self.deck.fleet
         running = fleet.running(panes=panes)
-        by_root = {
-            r.match.root.pid: said[place(r.pane)]
-            for r in running
-            if r.pane and place(r.pane) in said
-        }
-        if by_root:
-            running = fleet.tell(by_root)
+        if said:
+            running = fleet.tell(fleet.by_root(said))
+        fleet.remember()
         return [Occupant(r.process, r.match, r.state) for r in running]
 
 

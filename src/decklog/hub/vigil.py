@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from decklog.errors import TmuxMissing
-from decklog.hub.fleet import row
-from decklog.supervisor.sight import Place, place
+from decklog.hub.rows import row
+from decklog.sight import Place, place
 from decklog.supervisor.watching import Tick, Watch
 
 if TYPE_CHECKING:
     from decklog.hub.fleet import Fleet
-    from decklog.model.fleet import Evidence, Pane
+    from decklog.model.fleet import Pane
 
 PROCESSES_EVERY = 2.0
 """Seconds between looks at the process table."""
@@ -60,11 +60,10 @@ class Vigil:
         found = fleet.running(fleet.trees, panes=self.panes)
         self._stamps = fleet.changed(None)
         self.who = {place(r.pane): r.match.agent for r in found if r.pane is not None}
-        said: Mapping[Place, Sequence[Evidence]] = tick.said if tick else {}
-        by_root = {
-            r.match.pid: said[place(r.pane)] for r in found if r.pane and place(r.pane) in said
-        }
-        return [row(r) for r in (fleet.tell(by_root) if by_root else found)]
+        if tick and tick.said:
+            found = fleet.tell(fleet.by_root(tick.said))
+        fleet.remember()
+        return [row(r) for r in found]
 
     def _tick(self) -> Tick | None:
         try:

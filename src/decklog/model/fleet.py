@@ -256,6 +256,24 @@ class Transition(Struct, frozen=True, kw_only=True):
     code: int | None = None
 
 
+class StateEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A change of state as it was written down: `decklog.state.reduce` of ``before`` and ``by``
+    gives it again."""
+
+    seq: int = 0
+    at: int
+    """When it was noticed; ``transition.at`` is when it happened."""
+    agent: str
+    root: Identity
+    """The first process of the agent."""
+    session: str = ""
+    pane: str = ""
+    """Where the agent is shown, for people: ``work:1.0``; empty outside tmux."""
+    transition: Transition
+    before: AgentState = AgentState()
+    by: Evidence
+
+
 class Thought(Struct, frozen=True, kw_only=True):
     """The one line of what an agent is doing now. All text in it is foreign."""
 

@@ -23,11 +23,11 @@ from decklog import screen as screens
 from decklog.errors import NotFound, PaneGone, TmuxError, TmuxMissing, UsageError, WriteError
 from decklog.model.fleet import Identity, Pane
 from decklog.model.panes import Delivery, Happened, PaneEvent, Supervised
+from decklog.sight import Occupant, Place, Sight, capture, join, place, said
 from decklog.supervisor.delivery import READY, Sending, Witness, checked
 from decklog.supervisor.ending import GRACE, Ended, end
 from decklog.supervisor.reconcile import TWICE_MS, Answer, Sighting, is_same, reconcile
 from decklog.supervisor.registry import Registry
-from decklog.supervisor.sight import Occupant, Place, Sight, join, place, said_by_screens
 from decklog.supervisor.starting import Plan, Request, Starting
 
 __all__ = ["Delivery", "Ended", "Occupant", "Plan", "Row", "Sight", "Supervisor"]
@@ -196,13 +196,7 @@ class Supervisor:
 
     def capture(self, panes: Sequence[Pane]) -> dict[Place, str]:
         """The screens of these panes, in one call for each server; what fails is left out."""
-        found: dict[Place, str] = {}
-        for socket in {p.socket for p in panes}:
-            there = [p for p in panes if p.socket == socket]
-            with suppress(TmuxError):
-                texts = self.server(socket).capture([p.id for p in there])
-                found |= {place(p): texts[p.id] for p in there if p.id in texts}
-        return found
+        return capture(panes, self.server)
 
     def occupants(
         self, panes: Sequence[Pane], shown: Mapping[Place, str] | None = None
@@ -211,8 +205,8 @@ class Supervisor:
         trees = self.sight.processes()
         who = {w: o.process.agent for w, o in join(panes, map(Occupant, trees)).items()}
         texts = shown or self.capture([p for p in panes if place(p) in who])
-        said = said_by_screens(panes, who, texts, self.clock())
-        return join(panes, self.sight.occupants(trees, panes, said))
+        told = said(panes, who, texts, self.clock())
+        return join(panes, self.sight.occupants(trees, panes, told))
 
     def bind(self, one: Supervised, who: Occupant) -> Supervised:
         """Write down that it is on another session than before (``/clear``, resume, a fork)."""

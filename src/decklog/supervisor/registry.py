@@ -15,11 +15,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from zlib import crc32
 
 import msgspec
 
-from decklog import durable
+from decklog import checked, durable
 from decklog.model.panes import Delivery, Happened, PaneEvent, Supervised
 
 TYPE_CHECKING = False
@@ -73,7 +72,7 @@ class Registry:
         """What happened after that sequence number, oldest first, as far back as files reach."""
         found: dict[int, PaneEvent] = {}
         for path in (*self._older(), self.path):
-            for event in _events(_read(path, 0)[0]):
+            for event in checked.texts(checked.read(path)[0], _decode):
                 if event is not None and event.seq > after and event.happened != "kept":
                     found.setdefault(event.seq, event)
         return [found[seq] for seq in sorted(found)]
@@ -85,12 +84,12 @@ class Registry:
         return self._seq
 
     def _catch_up(self) -> None:
-        data, inode = _read(self.path, self._offset)
+        data, inode = checked.read(self.path, self._offset)
         if inode != self._inode:
-            data, self._inode = _read(self.path, 0)
+            data, self._inode = checked.read(self.path)
             self._offset = 0
         whole = data.rfind(b"\n") + 1
-        for event in _events(data[:whole]):
+        for event in checked.texts(data[:whole], _decode):
             if event is None:
                 self.damaged += 1
                 self._seq += 1  # it had a number, whatever it said
@@ -189,30 +188,4 @@ class Registry:
 def _line(event: PaneEvent) -> bytes:
     data = _encode(event)
     _decode(data)  # what could not be read again must not be written
-    return b"%08x %b\n" % (crc32(data), data)
-
-
-def _read(path: str, offset: int) -> tuple[bytes, int]:
-    """(what stands after the offset, inode); nothing of a file that is not there."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return b"", 0
-    except OSError as error:
-        raise durable.failed(path, error) from None
-    try:
-        st = os.fstat(fd)
-        size = st.st_size - offset
-        return (os.pread(fd, size, offset) if size > 0 else b""), st.st_ino
-    finally:
-        os.close(fd)
-
-
-def _events(data: bytes) -> Iterator[PaneEvent | None]:
-    """Each whole line as an event; None for one that is damaged."""
-    for line in data.split(b"\n")[:-1]:
-        checksum, _, body = line.partition(b" ")
-        try:
-            yield _decode(body) if int(checksum, 16) == crc32(body) else None
-        except (ValueError, msgspec.MsgspecError):
-            yield None
+    return checked.line(data)

@@ -16,7 +16,7 @@ from decklog import agents, processes, tmux
 from decklog.errors import Busy, DecklogError, NotFound, UsageError
 from decklog.model.fleet import Pane
 from decklog.model.panes import Supervised
-from decklog.supervisor.sight import Occupant
+from decklog.sight import Occupant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from decklog.errors import TmuxError
 from decklog.model.fleet import Evidence, Pane
 from decklog.model.panes import PaneEvent
-from decklog.supervisor.sight import Place, place, said_by_screens
+from decklog.sight import Place, place, said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Watch:
             self._again = boss.missing
         due = [p for p in seen.panes if place(p) in who and self._due(p, seen.at)]
         due.sort(key=lambda p: self._read.get(place(p), (0, ""))[0])
-        said = self._look(due[:MOST_SCREENS], who, seen.at)
-        return Tick(seen.at, seen.panes, said, events, bool(not same or events or said))
+        told = self._look(due[:MOST_SCREENS], who, seen.at)
+        return Tick(seen.at, seen.panes, told, events, bool(not same or events or told))
 
     def _connect(self, sockets: set[str]) -> None:
         for socket in sockets:
@@ -100,4 +100,4 @@ class Watch:
         for pane in panes:
             if place(pane) in shown:
                 self._read[place(pane)] = (at, pane.title)
-        return said_by_screens(panes, who, shown, at)
+        return said(panes, who, shown, at)

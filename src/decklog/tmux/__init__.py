@@ -20,13 +20,11 @@ from contextlib import suppress
 
 from decklog.model.fleet import Pane
 from decklog.tmux.call import Status, environment, socket_state
-from decklog.tmux.control import Control
 from decklog.tmux.server import MARK, Server
 
 __all__ = [
     "MARK",
     "OWN",
-    "Control",
     "Server",
     "Status",
     "environment",

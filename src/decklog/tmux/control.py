@@ -9,7 +9,6 @@ process is killed.
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import threading
 import time
@@ -78,7 +77,7 @@ class Control:
         """
         # Before all and after each answer comes a mark that nobody can guess: a pane that shows
         # ``%end`` lines cannot cut an answer short.
-        mark = secrets.token_hex(8)
+        mark = os.urandom(8).hex()
         lines = [f"display-message -p {mark}:start\n"]
         for i, command in enumerate(commands):
             lines += f"{line(command)}\n", f"display-message -p {mark}:{i}\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 
 from msgspec import structs
@@ -12,7 +11,10 @@ from msgspec import structs
 from decklog.errors import NoServer, PaneGone, TmuxError, TmuxTimeout
 from decklog.model.fleet import Pane
 from decklog.tmux.call import DEADLINE, Status, line, run, socket_state
-from decklog.tmux.control import Control
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from decklog.tmux.control import Control
 
 FIELDS = (
     "pane_id",
@@ -72,7 +74,7 @@ class Server:
         self.config = config
         """Configuration file that it starts with."""
         self.deadline = deadline
-        self._mark = secrets.token_hex(6)
+        self._mark = os.urandom(6).hex()
         self._form = self._mark + self._mark.join(f"#{{{f}}}" for f in FIELDS)
         self._list = ("list-panes", "-a", "-F", self._form)
         self._control: Control | None = None
@@ -139,6 +141,8 @@ class Server:
         if self._control is None:
             session = self.call(["list-sessions", "-F", "#{session_id}"]).split("\n")[0]
             if session:
+                from decklog.tmux.control import Control
+
                 self._control = Control(self.socket, self.env, session)
 
     def disconnect(self) -> None:
@@ -161,7 +165,7 @@ class Server:
                 raise
             except TmuxError:
                 self.disconnect()
-        cut = secrets.token_hex(8)  # printed after each answer, to tell them apart
+        cut = os.urandom(8).hex()  # printed after each answer, to tell them apart
         chain: list[Sequence[str]] = []
         for command in commands:
             chain += [command, ["display-message", "-p", cut]]
@@ -268,7 +272,7 @@ class Server:
             first, commands = [commands[0]], commands[1:]
         expected = f"{pane.server_pid}.{pane.server_started}.{pane.pid}"
         test = f"#{{==:#{{pid}}.#{{start_time}}.#{{pane_pid}},{expected}}}"
-        otherwise = secrets.token_hex(8)
+        otherwise = os.urandom(8).hex()
         acts = " ; ".join(line(c) for c in commands)
         try:
             said = self.call(

@@ -172,6 +172,8 @@ COMMANDS: tuple[Command, ...] = (
             AGENT,
             Option("watch", "stay, and show every change", bool, short="w"),
             Option("evidence", "why: the evidence behind each session and state", bool, short="e"),
+            Option("changes", "what changed lately, in order, instead of what is now", bool),
+            Option("after", "with --changes: only those with higher numbers", int),
             *COMMON,
         ),
     ),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeAlias
 
 from decklog import agents
 from decklog import screen as screens
+from decklog.errors import TmuxError
 from decklog.model.fleet import AgentProcess, AgentState, Evidence, Match, Pane
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from decklog.tmux import Server
 
 Place: TypeAlias = tuple[str, int, str]
 """Socket, server pid, pane id."""
@@ -70,7 +76,20 @@ def join(panes: Iterable[Pane], seen: Iterable[Occupant]) -> dict[Place, Occupan
     return found
 
 
-def said_by_screens(
+def capture(panes: Iterable[Pane], server: Callable[[str], Server]) -> dict[Place, str]:
+    """The screens of these panes, in one call for each server; what fails is left out."""
+    by_socket: dict[str, list[Pane]] = {}
+    for pane in panes:
+        by_socket.setdefault(pane.socket, []).append(pane)
+    found: dict[Place, str] = {}
+    for socket, some in by_socket.items():
+        with suppress(TmuxError):
+            texts = server(socket).capture([p.id for p in some])
+            found |= {place(p): texts[p.id] for p in some if p.id in texts}
+    return found
+
+
+def said(
     panes: Iterable[Pane], who: Mapping[Place, str], shown: Mapping[Place, str], at: int
 ) -> dict[Place, tuple[Evidence, ...]]:
     """What the screens and titles of panes say, by the agent that is in each."""
@@ -79,7 +98,7 @@ def said_by_screens(
         where = place(pane)
         known = agents.get(who[where]).screen if where in who else None
         if known is not None and where in shown:
-            said = screens.look(known, shown[where], pane.title, at, pane.id)
-            if said:
-                found[where] = said
+            told = screens.look(known, shown[where], pane.title, at, pane.id)
+            if told:
+                found[where] = told
     return found
