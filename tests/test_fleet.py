@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from decklog import hub, processes
+from decklog import collect, hub, processes
 from decklog.errors import SourceError
 from decklog.hub.fleet import Fleet
 from decklog.hub.vigil import Vigil
@@ -344,6 +344,40 @@ def test_the_next_command_remembers_what_was_bound(
     memory.write_bytes(b"torn")
     with hub.open(env=env) as deck:
         assert Fleet(deck, table=table).rows(panes=())[0]["session"] is None
+
+
+@pytest.mark.spec("R92")
+def test_the_next_command_reads_only_what_is_new(
+    env: dict[str, str], home: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = transcript(work)
+    talk.prompt("Fix the login.")
+    path = talk.write(home)
+    table = Table([running(7, work, "claude", "--resume", ID)])
+    read: list[int] = []
+    original = collect.Transcript._from
+    monkeypatch.setattr(
+        collect.Transcript, "_from", lambda self, at: (read.append(at), original(self, at))[1]
+    )
+
+    def told() -> tuple[str, str]:
+        with hub.open(env=env) as deck:
+            deck.sync()
+            [row] = Fleet(deck, table=table).rows(panes=())
+        return row["state"], row["thought"]
+
+    assert told() == told() == told() == ("busy", "Fix the login.")
+    assert len(read) == 1
+    talk.prompt("And the logout.")
+    path.write_bytes(talk.data)
+    assert told() == ("busy", "And the logout.")
+    assert len(read) == 2
+    table.processes.clear()
+    with hub.open(env=env) as deck:
+        fleet = Fleet(deck, table=table)
+        assert fleet.rows(panes=()) == []
+        written = [(e.transition.old, e.transition.new) for e in fleet.changes()]
+    assert written == [("unknown", "starting"), ("starting", "busy"), ("busy", "exited")]
 
 
 # -- the command line ----------------------------------------------------------------------------
