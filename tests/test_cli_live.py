@@ -215,6 +215,20 @@ def test_watch_runs_a_bounded_number_at_once_and_loses_none(place: Place, tmp_pa
     assert watch.end()[0] == 130
 
 
+def test_tail_of_several_sessions_and_what_it_does_not_understand(place: Place) -> None:
+    other = Codex("019b7000-0000-7000-8000-000000000001")
+    other.prompt("elsewhere")
+    other.write(place.home)
+    ran = decklog(place.env, "tail", place.talk.id, other.id, place.talk.id, "--json")
+    told = [json.loads(line)["session"] for line in ran.text.splitlines()]
+    assert set(told) == {place.talk.id, other.id}
+    assert decklog(place.env, "tail", place.talk.id, "nonsense").code == 3
+    for words in (("tail", "-n", "-3"), ("ls", "--limit", "-1")):
+        negative = decklog(place.env, *words)
+        assert negative.code == 2
+        assert "is not in the range x>=0" in negative.err
+
+
 def test_what_watch_does_not_understand(place: Place) -> None:
     assert decklog(place.env, "watch", "--on", "user_message").code == 2
     assert decklog(place.env, "watch", "--on", "nonsense", "--", "true").code == 2

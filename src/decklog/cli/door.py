@@ -11,7 +11,7 @@ import decklog
 from decklog import hub
 from decklog.cli import COMPLETE, fast, output, tables
 from decklog.cli import deck as decks
-from decklog.cli.spec import COMMANDS, NOUNS, SAMPLE, Command, noun
+from decklog.cli.spec import COMMANDS, NOUNS, SAMPLE, Command, Option, noun
 from decklog.errors import DecklogError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 OFFERED = 50
 """Newest sessions that completion offers when nothing is typed yet."""
+
+
+def _type(o: Option) -> Any:
+    if o.choices:
+        return click.Choice(o.choices)
+    if o.kind is int:  # counts, all of them
+        return click.IntRange(min=0)
+    return None if o.kind is bool else o.kind
 
 
 class _WithWords(click.Command):
@@ -63,7 +71,8 @@ def _command(c: Command) -> click.Command:
                 is_flag=o.kind is bool,
                 default=None,
                 multiple=o.many,
-                type=click.Choice(o.choices) if o.choices else None if o.kind is bool else o.kind,
+                type=_type(o),
+                metavar="INTEGER" if o.kind is int else None,
                 shell_complete=_COMPLETERS.get(o.name),
             )
         )

@@ -9,7 +9,7 @@ from decklog.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 LAST = 10
@@ -17,8 +17,8 @@ HIDDEN = ("reasoning",)
 """Types that are shown only when asked for."""
 
 
-def tail(*, sample: bool, session: str | None, **values: Any) -> int:
-    """Print the last events of a session, and follow. Ends at ``Ctrl-C`` with 130."""
+def tail(*, sample: bool, session: Sequence[str], **values: Any) -> int:
+    """Print the last events of some sessions, and follow. Ends at ``Ctrl-C`` with 130."""
     if session and values["all"]:
         raise UsageError("either a session or --all", hint="decklog tail --all -f")
     types = event_types(values["type"])
@@ -26,11 +26,11 @@ def tail(*, sample: bool, session: str | None, **values: Any) -> int:
         types = tuple(name for name in event_types() if name not in HIDDEN)
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
         where = decks.where(deck, values)
-        named = [] if values["all"] else [_found(deck, session, where)]
+        named = [] if values["all"] else _found(deck, session, where)
         last = values["last"]
         if last is None and not where.get("since"):
             last = LAST
-        lines = Lines(deck.zone, full=bool(values["full"]), named=bool(values["all"]))
+        lines = Lines(deck.zone, full=bool(values["full"]), named=len(named) != 1)
         shown = 0
         for event in deck.tail(
             named,
@@ -53,14 +53,13 @@ def tail(*, sample: bool, session: str | None, **values: Any) -> int:
     return 0
 
 
-def _found(deck: Any, session: str | None, where: dict[str, Any]) -> str:
-    """The session that was named, or the latest of the agents that were."""
-    if session is None and where.get("agents"):
+def _found(deck: Any, sessions: Iterable[str], where: dict[str, Any]) -> list[str]:
+    """The sessions that were named, or the latest of the agents that were."""
+    if not sessions and where.get("agents"):
         for row in deck.session_rows(agents=where["agents"], limit=1):
-            return str(row["id"])
+            return [str(row["id"])]
         raise NotFound(f"no session of {' or '.join(where['agents'])}", hint="decklog agents")
-    found: str = deck.find(session or "latest")
-    return found
+    return list(dict.fromkeys(deck.find(text) for text in sessions or ("latest",)))
 
 
 def event_types(wanted: Iterable[str] | None = None, more: Iterable[str] = ()) -> tuple[str, ...]:

@@ -192,7 +192,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "tail",
         "tail:tail",
-        "The last events of a session, and with -f those to come.",
+        "The last events of sessions (the latest), and with -f those to come.",
         (
             Option("follow", "go on with what comes, until interrupted", bool, short="f"),
             Option("all", "all sessions", bool, short="a"),
@@ -204,7 +204,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("full", "whole texts instead of beginnings", bool),
             *COMMON,
         ),
-        arguments=(Argument("session"),),
+        arguments=(Argument("session", many=True),),
     ),
     Command(
         "run",
