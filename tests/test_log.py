@@ -52,16 +52,6 @@ def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert list(read_log(str(tmp_path / "none"))) == []
 
 
-@pytest.mark.spec("R26")
-def test_what_was_sealed_is_compressed_at_the_latest_when_the_log_is_closed(tmp_path: Path) -> None:
-    with Log(str(tmp_path / "log"), segment_bytes=2000) as log:
-        for n in range(100):
-            log.append(body(n, 50))
-    plain = [p.name for p in (tmp_path / "log").iterdir() if p.suffix != ".zst"]
-    assert len(plain) == 1
-    assert numbers(tmp_path / "log") == list(range(1, 101))
-
-
 @pytest.mark.spec("R26", "BW14")
 def test_segments_are_sealed_and_compressed_and_read_as_one(tmp_path: Path) -> None:
     fill(tmp_path / "log", 100)

@@ -174,11 +174,9 @@ class Log:
                     segments.pack(segment)
 
     def close(self) -> None:
-        """`sync`, compress what is sealed, and close. It opens by itself for a further append."""
+        """`sync`, and close. It opens by itself for a further append."""
         try:
             self.sync()
-            if self._first > 1:
-                self.tidy()
         finally:
             with self._state:
                 self._retire()
