@@ -135,7 +135,7 @@ def test_every_habit(crew: Crew) -> None:
     outcomes = Counter(outcome for _, _, outcome in told)
     assert [t for t in told if t[2] in ("submitted", "queued") and t[:2] not in given] == []
     assert [t for t in told if t[2] in ("not_sent", "typed") and t[:2] in given] == []
-    assert outcomes["unknown"] <= max(1, SENDS // 200), outcomes
+    assert outcomes["unknown"] <= SENDS // 20, outcomes  # an honest answer; rare on a quiet machine
     assert outcomes["submitted"] + outcomes["queued"] >= SENDS * 0.95, outcomes
 
 

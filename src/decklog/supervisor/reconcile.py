@@ -12,8 +12,9 @@ from decklog.model.panes import Happened, Supervised
 
 TWICE_MS = 1000
 """Milliseconds between the two looks that make something gone."""
-CODELESS_MS = 10_000
-"""Milliseconds that a dead pane waits for its exit code: tmux learns it after the pane's end."""
+CODELESS_MS = 1000
+"""Milliseconds that a dead pane waits for its exit code: tmux learns it a moment after the pane's
+end, and on a busy machine now and then (tmux 3.3a) not at all."""
 
 Answer: TypeAlias = Literal["answered", "none", "silent"]
 """Of a server: it listed its panes; it certainly does not run; anything else."""
