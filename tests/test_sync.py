@@ -435,7 +435,7 @@ def test_an_agent_of_somebody_else_that_fails_is_set_aside(
         before = deck.total()
         agents._loaded.pop("strange")
         monkeypatch.setattr(Strange, "fails", where)
-        monkeypatch.setattr(hub.lookout, "_code", lambda: "something was installed")
+        monkeypatch.setattr(hub.lookout, "code", lambda: "something was installed")
         for made_again in (talk(answers=3), talk(answers=4)):
             made_again.write(home)
             its.prompt("more")

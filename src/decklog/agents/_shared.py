@@ -373,7 +373,13 @@ _surrogates = re.compile("[\ud800-\udfff]+")
 
 
 def _replaced(found: re.Match[str]) -> str:
-    return "\ufffd" * len(found[0])
+    """As many signs as `recoded` makes of broken bytes, and one for each half of a pair."""
+    each = "\ufffd" * len(found[0])
+    try:
+        made = found[0].encode("ascii", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return each
+    return each if made.strip("\ufffd") else made
 
 
 def mend(value: Any) -> Any:

@@ -305,6 +305,8 @@ class Copying:
         if not copy.cursor:
             return True  # its blocks are compared one by one
         blocks = [b for b in self.archive.index.blocks(copy.id) if b.offset < copy.cursor]
+        if not blocks:
+            return True  # they are damaged: nothing says that it does not
         try:
             fd = sources.open_regular(path)
         except OSError:
