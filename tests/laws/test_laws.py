@@ -204,7 +204,7 @@ def growing_families(draw: st.DrawFn) -> tuple[list[Transcript], Steps]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.spec("R43", "R38", "R44", "R45", "R47", "X6", "AW3", "AW1", "Y2")
-@law(200)
+@law(120)
 @given(made=growing_families(), engine_=ENGINES)
 def test_growth_of_families_does_not_show(
     made: tuple[list[Transcript], Steps], engine_: tuple[int, int]
