@@ -426,6 +426,23 @@ def test_ps(env: dict[str, str], home: Path, work: Path, agent: subprocess.Popen
     assert "state: waiting_approval (status_file, 97 %) permission prompt" in evidence
 
 
+def test_changes_of_state_are_told(
+    env: dict[str, str], home: Path, work: Path, agent: subprocess.Popen[bytes]
+) -> None:
+    spoken(home, work, agent, "Fix the login.")
+    decklog(env, "ps")
+    start = processes.table().start_ticks(agent.pid)
+    own_file(home, agent.pid, start or 0, status="idle", statusUpdatedAt=now() + 4000)
+    told = decklog(env, "ps", "--changes", "--json", "--agent", "claude").text.splitlines()
+    changes = [json.loads(one) for one in told]
+    found = [c["transition"] for c in changes if c["root"][1] == agent.pid]
+    assert [(t["old"], t["new"]) for t in found][-1:] == [("waiting_approval", "idle")]
+    assert "waiting approval → idle" in decklog(env, "ps", "--changes").text
+    last = str(changes[-1]["seq"])
+    assert decklog(env, "ps", "--changes", "--after", last).text == "Nothing has changed yet.\n"
+    assert decklog(env, "ps", "--after", last).code == 2  # of what would not be clear
+
+
 def test_ps_without_agents_or_with_an_unknown_one(env: dict[str, str]) -> None:
     assert decklog(env, "ps", "--agent", "pi").text == "No agent runs here.\n"
     assert decklog(env, "ps", "--agent", "pi", "--json").json == []

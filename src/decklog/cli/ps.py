@@ -7,6 +7,7 @@ import time
 
 from decklog.cli import deck as decks
 from decklog.cli import figures, output, tables
+from decklog.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ CHANGES = ("NO", "TIME", "AGENT", "PID", "SESSION", "STATE", "WHY")
 
 def ps(*, sample: bool, **values: Any) -> int:
     """Agents that run here now."""
+    if values["after"] is not None and not values["changes"]:
+        raise UsageError("--after goes with --changes", hint="decklog ps --changes --after N")
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
         deck.fleet.ourselves = os.getpid()
         chosen = decks.where(deck, values).get("agents", ())

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from decklog.agents._shared import clean, loads, tool_kind
+from decklog.agents._salvage import loads
+from decklog.agents._shared import clean, tool_kind
 from decklog.agents.claude import prompts
 from decklog.agents.claude.accounts import Accounts
 from decklog.agents.claude.records import ABSENT, Input, Line, Result

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from decklog.agents._shared import mend
+from decklog.agents._salvage import mend
 from decklog.agents.codex import records
 from decklog.agents.codex.calls import NOTED, Calls
 from decklog.agents.codex.layouts import LINES, NOTICES, QUIET, documents, kind_of, lift

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
-from decklog.agents._shared import duration, loads, patch_paths, paths_in
+from decklog.agents._salvage import loads
+from decklog.agents._shared import duration, patch_paths, paths_in
 from decklog.agents.codex.records import Elapsed, Item
 
 PATH_KEYS = ("path", "file_path", "dir_path")

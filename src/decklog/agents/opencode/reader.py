@@ -10,13 +10,11 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 from msgspec import Raw
 
+from decklog.agents._salvage import convert_lenient, loads, mend
 from decklog.agents._shared import (
     TITLE_LENGTH,
     BaseReader,
     clean,
-    convert_lenient,
-    loads,
-    mend,
     micro_usd,
     patch_paths,
     paths_in,

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from decklog.agents._shared import Name, loads, recoded
+from decklog.agents._salvage import loads, recoded
+from decklog.agents._shared import Name
 from decklog.model import NULL
 
 T = TypeVar("T")
