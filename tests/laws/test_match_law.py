@@ -55,7 +55,7 @@ def ask(fleet: dict[str, Any], **more: Any) -> Matches:
 
 
 @given(fleets(), st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_order_does_not_matter(fleet: dict[str, Any], by: random.Random) -> None:
     def shuffled(items: list[Any]) -> list[Any]:
         return by.sample(items, len(items))
@@ -68,7 +68,7 @@ def test_order_does_not_matter(fleet: dict[str, Any], by: random.Random) -> None
 
 
 @given(fleets())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_what_is_inferred_is_of_one_process_only(fleet: dict[str, Any]) -> None:
     for found in (ask(fleet), ask(fleet, bindings=ask(fleet).bindings)):
         assert {m.pid for m in found.matches} == {t.root.pid for t in fleet["processes"]}
@@ -87,7 +87,7 @@ def test_what_is_inferred_is_of_one_process_only(fleet: dict[str, Any]) -> None:
 
 
 @given(fleets())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_looking_again_keeps_every_session(fleet: dict[str, Any]) -> None:
     first = ask(fleet)
     again = ask(fleet, bindings=first.bindings)

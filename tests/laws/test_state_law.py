@@ -33,7 +33,7 @@ def told(draw: st.DrawFn) -> list[Evidence]:
 
 
 @given(told(), st.integers(0, 26))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_replaying_in_parts_is_the_same(evidence: list[Evidence], cut: int) -> None:
     whole, changes = replay(evidence)
     half, first = replay(evidence[:cut])
@@ -42,7 +42,7 @@ def test_replaying_in_parts_is_the_same(evidence: list[Evidence], cut: int) -> N
 
 
 @given(told())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_laws_of_states(evidence: list[Evidence]) -> None:
     state, changes = replay(evidence)
     olds = ["unknown", *(c.new for c in changes)]
