@@ -11,7 +11,6 @@ import os
 import random
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,7 +23,8 @@ from decklog.errors import NotFound, PaneGone
 from decklog.model.fleet import Identity, Pane
 from decklog.model.panes import Supervised
 from decklog.supervisor import Request, Supervisor
-from tmux_server import needs_tmux, until
+from tmux_server import needs_tmux
+from waiting import until
 
 ACTIONS = int(os.environ.get("DECKLOG_ACTIONS", "150"))
 SEED = int(os.environ.get("DECKLOG_SEED", "0")) or random.randrange(1, 1 << 30)
@@ -204,10 +204,14 @@ class Chaos:
 
     # -- what has to be true ---------------------------------------------------------------------
 
+    def all_seen_to_end(self) -> bool:
+        """A killed process takes a moment, and so does the server that is told of it."""
+        self.boss.look()
+        return self.ended.keys().isdisjoint(p.id for p in self.live())
+
     def check(self) -> None:
         """What the registry says, and what is there."""
-        time.sleep(0.5)  # a killed process takes a moment
-        self.boss.look()
+        until(self.all_seen_to_end, what="something was ended and is said to live")
         registry = self.boss.registry.panes()
         assert set(self.known) <= set(registry)  # nothing is forgotten
         there: dict[str, Pane] = {

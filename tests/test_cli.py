@@ -18,6 +18,7 @@ from decklog.cli.spec import REPORTS, every
 from decklog.model import LedgerEntry, Session, UsageRow
 from homes import Claude, Codex
 from shell import CHILD, DECKLOG, FORK, MAIN, Ran, decklog, environment, furnish, on_terminal
+from waiting import opens, until
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -256,7 +257,7 @@ def test_an_interrupt_is_quiet(deck: dict[str, str], home: Path) -> None:
     process = subprocess.Popen(
         [*DECKLOG, "sync"], env=environment(deck), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    time.sleep(0.7)
+    until(lambda: opens(process.pid, f"{deck['DECKLOG_HOME']}/write.lock"))  # it waits
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     os.close(held)

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from threading import Thread
 from typing import Any
 
@@ -62,6 +64,20 @@ class Running:
 
     def line(self) -> str:
         return self.lines.get(timeout=SECONDS)
+
+    def answers(self, ask: Callable[[], object]) -> str:
+        """The first line of a command that hears only what is said once it listens: asked until
+        it answers."""
+        for _ in range(SECONDS * 2):
+            ask()
+            with suppress(Empty):
+                return self.lines.get(timeout=0.5)
+        raise AssertionError("no answer")
+
+    def line_with(self, text: str) -> str:
+        while text not in (line := self.line()):
+            pass
+        return line
 
     def json(self) -> Any:
         return json.loads(self.line())
@@ -182,7 +198,9 @@ def test_watch_runs_a_command_with_the_event(place: Place, tmp_path: Path) -> No
     words = ("--on", "user_message", "--", *command, "$HOME", "; ls")
     watch = Running(place.env, "watch", *words)
     told = ["user_message", place.talk.id, "claude"]
-    time.sleep(1.5)
+    watch.answers(lambda: place.say("hello?"))
+    place.say("begin")
+    watch.line_with("begin")
     for text in ("one", "two"):
         place.say(text)
         assert watch.line() == f"{told} {text} ['$HOME', '; ls']\n"
@@ -192,11 +210,14 @@ def test_watch_runs_a_command_with_the_event(place: Place, tmp_path: Path) -> No
 def test_watch_once_ends_with_the_code_of_the_command(place: Place, tmp_path: Path) -> None:
     command = script(tmp_path, "print('ran', flush=True)\nsys.exit(7)\n")
     watch = Running(place.env, "watch", "--on", "session_new", "--once", "--", *command)
-    time.sleep(1.5)
-    other = Codex("019b7000-0000-7000-8000-000000000001")
-    other.prompt("elsewhere")
-    other.write(place.home)
-    assert watch.line() == "ran\n"
+    numbers = count(1)
+
+    def begin() -> None:
+        other = Codex(f"019b7000-0000-7000-8000-{next(numbers):012}")
+        other.prompt("elsewhere")
+        other.write(place.home)
+
+    assert watch.answers(begin) == "ran\n"
     assert watch.wait()[0] == 7
 
 
@@ -207,15 +228,18 @@ def test_watch_runs_a_bounded_number_at_once_and_loses_none(place: Place, tmp_pa
         "os.makedirs(run, exist_ok=True)\n"
         "mine = f'{run}/{os.getpid()}'\n"
         "open(mine, 'w').close()\n"
-        "print(len(os.listdir(run)), flush=True)\n"
+        "print(len(os.listdir(run)), json.load(sys.stdin)['content'], flush=True)\n"
         "time.sleep(0.2)\n"
         "os.unlink(mine)\n",
     )
     watch = Running(place.env, "watch", "--on", "user_message", "--jobs", "2", "--", *command)
-    time.sleep(1.5)
-    for i in range(8):
-        place.say(str(i))
-    assert all(int(watch.line()) <= 2 for _ in range(8))
+    lines = [watch.answers(lambda: place.say("hello?"))]
+    texts = [f"text {i}" for i in range(8)]
+    for text in texts:
+        place.say(text)
+    while not all(any(text in line for line in lines) for text in texts):
+        lines.append(watch.line())
+    assert all(int(line.split()[0]) <= 2 for line in lines)
     assert watch.end()[0] == 130
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from crew import Crew, crews
-from tmux_server import needs_tmux, until
+from tmux_server import needs_tmux
+from waiting import until
 
 pytestmark = needs_tmux
 

@@ -23,6 +23,7 @@ import pytest
 from decklog.hub import Decklog
 from followed import deck_on
 from shell import DECKLOG, Ran, decklog, environment
+from waiting import until
 
 FAKE = Path(__file__).parent / "fake_claude.py"
 SECONDS = 60
@@ -280,10 +281,7 @@ def test_without_being_asked_to_it_does_not_go_on(place: Place) -> None:
 def test_a_resumption_survives_a_crash_and_can_be_cancelled(place: Place) -> None:
     process = place.start("claude", "--prompt", "limit 3000", "--resume-after-limit")
     with place.deck() as deck:
-        end = time.monotonic() + SECONDS
-        while not [p for p in deck.limits.all() if p.waiting]:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(lambda: [p for p in deck.limits.all() if p.waiting])
         process.kill()
         process.communicate()
         (pending,) = deck.limits.all()
@@ -301,10 +299,7 @@ def test_a_resumption_survives_a_crash_and_can_be_cancelled(place: Place) -> Non
 def test_a_resumption_that_was_left_alone_is_taken_up(place: Place) -> None:
     process = place.start("claude", "--prompt", "limit 3", "--resume-after-limit")
     with place.deck() as deck:
-        end = time.monotonic() + SECONDS
-        while not [p for p in deck.limits.all() if p.waiting]:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(lambda: [p for p in deck.limits.all() if p.waiting])
         process.kill()
         process.communicate()
         (pending,) = deck.limits.all()

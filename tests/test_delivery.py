@@ -20,7 +20,8 @@ from crew import Crew, crews
 from decklog.errors import UsageError
 from decklog.supervisor import Request
 from decklog.supervisor.delivery import LINE_MOST, Input, checked, terminal_input
-from tmux_server import needs_tmux, until
+from tmux_server import needs_tmux
+from waiting import until
 
 SENDS = int(os.environ.get("DECKLOG_SENDS", "96"))
 
@@ -213,7 +214,8 @@ def test_a_program_that_ends_while_it_is_sent_to(crew: Crew) -> None:
 
 def plain(crew: Crew, *command: str) -> None:
     crew.room.tmux("t", "new-session", "-d", "-s", "plain", "-x", "80", "-y", "24", "--", *command)
-    until(lambda: crew.room.tmux("t", "display", "-p", "-t", "%0", "#{pane_current_command}"))
+    running = ("t", "display", "-p", "-t", "%0", "#{pane_current_command}")
+    until(lambda: crew.room.tmux(*running) == command[0])  # it is a copy of tmux for a moment
 
 
 @pytest.mark.spec("R85", "R86")

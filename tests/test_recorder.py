@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from decklog.outputs import Output
 from decklog.recorder import Recorder
 from followed import deck_on
 from homes import Claude
+from waiting import until
 
 CWD = "/home/me/work"
 NATIVE = "11111111-1111-4111-8111-111111111111"
@@ -316,10 +317,3 @@ def test_a_recorded_run_is_what_is_read_afterwards(deck: Decklog, tmp_path: Path
 def comparable(event: Event) -> Any:
     plain = msgspec.json.decode(msgspec.json.encode(event))
     return {k: v for k, v in plain.items() if k != "seq"}
-
-
-def until(ready: Callable[[], Any], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.005)

@@ -17,7 +17,8 @@ from decklog.errors import Busy, NotFound, UsageError
 from decklog.model.fleet import Identity
 from decklog.model.panes import Supervised
 from decklog.supervisor import Request
-from tmux_server import needs_tmux, until
+from tmux_server import needs_tmux
+from waiting import until
 
 pytestmark = needs_tmux
 
@@ -220,7 +221,7 @@ def test_servers_that_hang_or_end(crew: Crew) -> None:
     pid = one.server_pid
     crew.room.pids.add(pid)
     for server in crew.boss.servers.values():
-        server.deadline = 0.4
+        server.deadline = 1.0
     os.kill(pid, signal.SIGSTOP)
     rows = crew.boss.rows()
     assert [(r.pane is None, r.supervised and r.supervised.standing) for r in rows] == [

@@ -18,7 +18,8 @@ from decklog import tmux
 from decklog.errors import NoServer, PaneGone, TmuxError, TmuxMissing, TmuxTimeout
 from decklog.tmux import Server, Status
 from decklog.tmux.control import Control, Reply, _replies
-from tmux_server import Room, needs_tmux, rooms, until
+from tmux_server import Room, needs_tmux, rooms
+from waiting import until
 
 pytestmark = needs_tmux
 
@@ -237,9 +238,10 @@ def test_created_panes_run_in_our_environment(room: Room) -> None:
 @pytest.mark.spec("R79")
 def test_a_lasting_connection(room: Room) -> None:
     server = started(room, "t", "sh", "-c", "printf '%%end 1 2 1\\nhello'; exec sleep 600")
+    until(lambda: server.panes()[0].command == "sleep")  # all is said, and nothing changes any more
     (pane,) = server.panes()
-    until(lambda: "hello" in server.capture(["%0"])["%0"])
     plain = server.capture(["%0"])
+    assert "hello" in plain["%0"]
     server.connect()
     assert server.connected
     assert server.panes() == (pane,)

@@ -12,7 +12,8 @@ from decklog.sight import place
 from decklog.supervisor import Request
 from decklog.supervisor.watching import MOST_SCREENS, SOCKETS_MS, STILL_MS, Watch
 from decklog.tmux.control import Control, Reply
-from tmux_server import needs_tmux, until
+from tmux_server import needs_tmux
+from waiting import until
 
 pytestmark = needs_tmux
 

@@ -7,28 +7,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 MISSING = shutil.which("tmux") is None
 
 needs_tmux = pytest.mark.skipif(MISSING, reason="tmux is not installed (apt install tmux)")
-
-
-def until(ready: Callable[[], Any], timeout: float = 10, what: str = "") -> Any:
-    """Wait for a true answer and return it."""
-    end = time.monotonic() + timeout
-    while True:
-        answer = ready()
-        if answer:
-            return answer
-        assert time.monotonic() < end, what or "it never came true"
-        time.sleep(0.02)
 
 
 class Room:

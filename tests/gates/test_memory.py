@@ -45,7 +45,7 @@ def peak_of_sync(env: dict[str, str]) -> int:
     peak = 0
     while process.poll() is None:
         peak = max(peak, resident(process.pid))
-        time.sleep(0.02)
+        time.sleep(0.05)  # to look takes as long as the pages are many
     assert process.returncode in (0, 1)
     assert peak > 10 * MIB, "nothing was measured"
     return peak
@@ -56,7 +56,7 @@ def template(size: int) -> bytes:
     made = Claude("talk")
     n = 0
     while sum(len(x.data) for x in made.lines[-3:]) * n < size:
-        made.prompt("What about this? " * 20)
+        made.prompt("What about this? " * 150)
         made.answer(f"@@@@@@-{n}", (3, 1000, 200, 300), tool="Edit")
         n += 1
     return made.data

@@ -5,7 +5,7 @@ is written in batches, each with the cursor it leads to in one transaction, and 
 are resolved, sessions and daily sums are made for the sessions that changed. Killed between any
 two steps it goes on from there.
 
-A second backend implements `Store` and passes ``tests/test_store.py``. Reads return plain rows
+A second backend implements `Store` and passes ``tests/store``. Reads return plain rows
 (tuples or dicts with the field names of `decklog.model`): warm commands print them as they are.
 """
 

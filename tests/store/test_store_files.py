@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,33 +15,9 @@ import pytest
 from decklog import store as stores
 from decklog.errors import DecklogError, StoreCorrupt, StoreError, StoreTooNew
 from decklog.store.rows import Batch
-from decklog.store.sqlite import FILE, LOCK, SqliteStore
+from decklog.store.sqlite import FILE, LOCK
 from forked import in_child
 from homes import Claude, Synced, clean, different
-from talks import few
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "own"
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[SqliteStore]:
-    made = stores.open(str(folder))
-    assert isinstance(made, SqliteStore)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def deck(home: Path, folder: Path) -> Iterator[Synced]:
-    """A deck over a few sessions, synced."""
-    few(home)
-    with Synced(home, folder) as made:
-        made.sync()
-        yield made
-
 
 # --- what cannot be opened ------------------------------------------------------------------------
 

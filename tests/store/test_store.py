@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,30 +20,6 @@ from decklog.store.rows import Batch, Rows
 from decklog.store.sqlite import FILE, SqliteStore
 from forked import in_child, killed, start, suicide
 from homes import Claude, Synced, different
-from talks import few
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "own"
-
-
-@pytest.fixture
-def store(folder: Path) -> Iterator[SqliteStore]:
-    made = stores.open(str(folder))
-    assert isinstance(made, SqliteStore)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def deck(home: Path, folder: Path) -> Iterator[Synced]:
-    """A deck over a few sessions, synced."""
-    few(home)
-    with Synced(home, folder) as made:
-        made.sync()
-        yield made
-
 
 # --- what is kept ---------------------------------------------------------------------------------
 
