@@ -84,14 +84,10 @@ class Running:
 
     def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
         self.process.send_signal(number)
-        try:
-            return self.wait(SECONDS / 3)
-        except subprocess.TimeoutExpired:  # now and then one is lost between two threads
-            self.process.send_signal(number)
-            return self.wait()
+        return self.wait()
 
-    def wait(self, seconds: float = SECONDS) -> tuple[int, str]:
-        code = self.process.wait(seconds)
+    def wait(self) -> tuple[int, str]:
+        code = self.process.wait(SECONDS)
         assert self.process.stderr is not None
         with self.process.stderr:
             said = self.process.stderr.read().decode()

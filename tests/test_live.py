@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sqlite3
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -429,3 +431,25 @@ def test_a_file_that_fails_is_tried_again_and_holds_up_no_other(
     change = changes.poll(20)
     assert change is not None
     assert prompts([change]) == ["back"]
+
+
+def test_an_interrupt_that_wakes_nobody_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that comes between Python's last look for signals and a wait does not end the wait."""
+    monkeypatch.setattr(ring, "LOOK", 0.02)
+    waits = threading.Event()
+
+    def interrupted() -> None:
+        waits.wait()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGINT)  # taken by this thread: the other has it blocked
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    other = threading.Thread(target=interrupted)
+    try:
+        other.start()
+        with pytest.raises(KeyboardInterrupt):
+            waits.set()
+            ring.Ring().after(0, None)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        other.join()

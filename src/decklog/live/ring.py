@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_right
 from collections.abc import Callable
 
@@ -10,6 +11,9 @@ from decklog.model import Change, Happened
 
 KEPT_CHANGES, KEPT_BYTES = 8_192, 32 << 20
 """Newest changes that are kept for listeners; bytes are those of the records behind them."""
+LOOK = 0.5
+"""Seconds of one wait at most. A signal that Python's handler takes just before a wait begins, or in
+another thread, does not end that wait; only between two of them does Ctrl-C interrupt a listener."""
 
 
 class Ring:
@@ -65,9 +69,13 @@ class Ring:
         """Changes after a number and the number they reach to, as soon as there are any, or when
         none came in time; None when the listener has fallen behind what is kept. Raises what
         ended the telling before its time."""
+        end = None if timeout is None else time.monotonic() + timeout
         with self.condition:
-            if seq >= self.reached and not self.closed:
-                self.condition.wait(timeout)
+            while seq >= self.reached and not self.closed:
+                left = LOOK if end is None else end - time.monotonic()
+                if left <= 0:
+                    break
+                self.condition.wait(min(left, LOOK))
             if seq < self._begins:
                 return None
             found = self._changes[bisect_right(self._seqs, seq) :]
