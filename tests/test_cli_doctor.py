@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from decklog import health, mounts
+from decklog import mounts
+from decklog.store.connection import wal_safe
 from homes import Claude
 from shell import MAIN, decklog, furnish
 
@@ -150,7 +151,7 @@ def test_an_agent_that_cannot_be_loaded_is_named(
     ],
 )  # fmt: skip
 def test_sqlite_with_the_cure(version: str, safe: bool) -> None:
-    assert health.wal_safe(version) is safe
+    assert wal_safe(version) is safe
 
 
 def test_file_systems(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decklog.store.queries import basis
+from decklog.store.cost import basis
 from decklog.store.schema import TOKENS
 
 TYPE_CHECKING = False

@@ -33,7 +33,8 @@ from decklog.model import (
 )
 from decklog.standing import Copies, stands
 from decklog.store import REWRITTEN
-from decklog.store.queries import SHIFT, basis
+from decklog.store.cost import basis
+from decklog.store.queries import SHIFT
 
 if TYPE_CHECKING:
     from decklog.archive import CopyReader

@@ -59,7 +59,8 @@ class Health:
         """
         import apsw
 
-        from decklog import health, mounts
+        from decklog import mounts
+        from decklog.store.connection import wal_safe
 
         version = apsw.sqlite_lib_version()
         kind = mounts.file_system(self.config.data_dir)
@@ -68,7 +69,7 @@ class Health:
             "file_system": kind,
             "network": mounts.is_network(kind),
             "sqlite": version,
-            "wal_safe": health.wal_safe(version),
+            "wal_safe": wal_safe(version),
             "prices_date": self.store.get("prices_date") or "",
             "tz": self.zone.name,
         }

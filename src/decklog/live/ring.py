@@ -12,8 +12,8 @@ from decklog.model import Change, Happened
 KEPT_CHANGES, KEPT_BYTES = 8_192, 32 << 20
 """Newest changes that are kept for listeners; bytes are those of the records behind them."""
 LOOK = 0.5
-"""Seconds of one wait at most. A signal that Python's handler takes just before a wait begins, or in
-another thread, does not end that wait; only between two of them does Ctrl-C interrupt a listener."""
+"""Seconds of one wait at most. A signal that Python's handler takes just before a wait begins, or
+in another thread, does not end that wait: a listener is interrupted between two of them."""
 
 
 class Ring:

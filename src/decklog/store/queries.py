@@ -5,8 +5,17 @@ from __future__ import annotations
 import os
 
 from decklog.store import journal
+from decklog.store.cost import basis, basis_case, cost_fields
 from decklog.store.schema import MONEY, TOKENS
-from decklog.store.sql import SEARCHED, among, escaped, marks, narrowed, session_query
+from decklog.store.sql import (
+    SEARCHED,
+    among,
+    escaped,
+    marks,
+    narrowed,
+    path,
+    session_query,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +114,7 @@ class Reading:
             """select s.uri, p.session, s.gone from part p join source s on s.id = p.source
             order by s.uri, p.part"""
         )
-        return [(_text(uri), session, bool(gone)) for uri, session, gone in rows]
+        return [(os.fsdecode(uri), session, bool(gone)) for uri, session, gone in rows]
 
     def parts(self, session: str) -> list[dict[str, Any]]:
         rows = self.db.execute(
@@ -115,14 +124,16 @@ class Reading:
             (session,),
         )
         names = ["id", "agent", "uri", "kind", "gone", "part", "superseded", "offset", "size"]
-        return [dict(zip(names, (*r[:2], _text(r[2]), *r[3:]), strict=True)) for r in rows]
+        return [dict(zip(names, (*r[:2], os.fsdecode(r[2]), *r[3:]), strict=True)) for r in rows]
 
     def source(self, source: int) -> dict[str, Any] | None:
         """Agent, uri and kind of a source."""
         row = self.db.execute(
             "select agent, uri, kind from source where id = ?", (source,)
         ).fetchone()
-        return None if row is None else {"agent": row[0], "uri": _text(row[1]), "kind": row[2]}
+        return (
+            None if row is None else {"agent": row[0], "uri": os.fsdecode(row[1]), "kind": row[2]}
+        )
 
     def told_before(self, source: int) -> set[tuple[Any, ...]]:
         """When, where and what of the events that an older source of the same session holds:
@@ -190,7 +201,7 @@ class Reading:
         fields = {c: c for c in ("date", "agent", "provider", "model")}
         fields |= {c: c for c in ("input", "output", "cache_read", "cache_write", "reasoning")}
         fields |= {"cost_micro_usd": "cost", "reported_micro_usd": "reported"}
-        fields |= {"basis": _basis_case(""), "unpriced_responses": "unpriced"}
+        fields |= {"basis": basis_case(""), "unpriced_responses": "unpriced"}
         fields |= {"responses": "responses", "sessions": "sessions"}
         for (text,) in self.db.execute(f"select {_object(**fields)} from ({sql})", values):
             yield text
@@ -256,7 +267,12 @@ class Reading:
                 "reason": reason,
                 "counted_in": counted_in,
                 "records": records,
-                "ref": {"source": _text(uri), "offset": offset, "length": length, "line": line},
+                "ref": {
+                    "source": os.fsdecode(uri),
+                    "offset": offset,
+                    "length": length,
+                    "line": line,
+                },
             }
 
     def tools(self, where: dict[str, Any]) -> list[dict[str, Any]]:
@@ -296,7 +312,7 @@ class Reading:
             order by s.agent, s.uri, f.offset, f.reason, f.detail"""
         ):
             names = ["agent", "source", "offset", "length", "line", "reason", "detail", "count"]
-            yield dict(zip(names, (r[0], _text(r[1]), *r[2:]), strict=True))
+            yield dict(zip(names, (r[0], os.fsdecode(r[1]), *r[2:]), strict=True))
 
     def partial(self) -> int:
         """Sources that are not, or only in part, in the store."""
@@ -348,7 +364,7 @@ class Reading:
         if text:
             from decklog.store.text.dumping import dump
 
-            uris = {r[0]: _text(r[1]) for r in self.db.execute("select id, uri from source")}
+            uris = {r[0]: os.fsdecode(r[1]) for r in self.db.execute("select id, uri from source")}
             yield from dump(self.folder, self.get("identity") or "", uris)
 
     def _prices_date(self) -> str:
@@ -400,30 +416,15 @@ def _session(r: tuple[Any, ...], date: str) -> dict[str, Any]:
         "tree_usage": dict(zip(TOKENS, tree, strict=False)),
         "tree_cost": {**_cost(*tree[n:]), "prices_date": date},
         "completeness": r[-3],
-        "sources": tuple(_path(uri) for uri in (r[-1] or "").split("\0") if uri),
+        "sources": tuple(path(uri) for uri in (r[-1] or "").split("\0") if uri),
         "gone": bool(r[-2]),
     }
-
-
-def _path(uri: str) -> str:
-    """A path as Python has it; one that is no text comes out of the database as hex digits."""
-    return os.fsdecode(bytes.fromhex(uri[4:])) if uri.startswith("hex:") else uri
 
 
 def _object(**fields: str) -> str:
     """SQL for a JSON object of SQL expressions."""
     inside = ", ".join(f"'{name}', {value}" for name, value in fields.items())
     return f"json_object({inside})"
-
-
-def _basis_case(prefix: str) -> str:
-    """SQL for `basis` of the columns priced, stated and unpriced."""
-    kinds = " + ".join(
-        f"{bit} * (coalesce({prefix}{c}, 0) > 0)"
-        for bit, c in ((1, "priced"), (2, "stated"), (4, "unpriced"))
-    )
-    return f"""case {kinds} when 0 then 'unknown' when 1 then 'computed'
-        when 2 then 'reported' when 4 then 'unknown' else 'mixed' end"""
 
 
 def _usage_query(by: str, where: dict[str, Any]) -> tuple[str, list[Any]]:
@@ -457,7 +458,7 @@ def _session_object() -> str:
         return _object(
             micro_usd=f"s.{prefix}cost",
             reported_micro_usd=f"s.{prefix}reported",
-            basis=_basis_case(f"s.{prefix}"),
+            basis=basis_case(f"s.{prefix}"),
             prices_date="?",
         )
 
@@ -478,32 +479,6 @@ def _cost(*money: int | None) -> dict[str, Any]:
     fields = cost_fields(*money)
     fields["micro_usd"] = fields.pop("cost_micro_usd")
     return fields
-
-
-def cost_fields(
-    cost: int | None,
-    reported: int | None,
-    priced: int | None,
-    stated: int | None,
-    unpriced: int | None,
-) -> dict[str, Any]:
-    """Computed where there is a price; else what the agent said; else unknown, never zero."""
-    return {
-        "cost_micro_usd": cost,
-        "reported_micro_usd": reported,
-        "basis": basis(priced, stated, unpriced),
-    }
-
-
-def basis(priced: int | None, stated: int | None, unpriced: int | None) -> str:
-    """How a sum of money came about, from the responses behind it."""
-    kinds = ("computed", "reported", "unknown")
-    found = [k for k, n in zip(kinds, (priced, stated, unpriced), strict=True) if n]
-    return "unknown" if not found else found[0] if len(found) == 1 else "mixed"
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
 _SERIES = {"agent": "s.agent", "provider": "d.provider", "model": "d.model"}

@@ -1,6 +1,8 @@
-"""A filter as SQL, written once."""
+"""A filter as SQL, and paths as the database holds them, written once."""
 
 from __future__ import annotations
+
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,3 +86,17 @@ def marks(values: Any) -> str:
 def escaped(text: str) -> str:
     """Text for ``like``, with its wildcards as plain characters."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def uri_of(path: str) -> str | bytes:
+    """A path as the database can hold it: bytes where it is not valid Unicode."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def path(uri: str) -> str:
+    """A path as Python has it; one that is no text comes out of the database as hex digits."""
+    return os.fsdecode(bytes.fromhex(uri[4:])) if uri.startswith("hex:") else uri

@@ -13,6 +13,7 @@ from decklog.errors import StoreBusy, StoreError, StoreTooNew
 from decklog.store import REWRITTEN, journal, queries, statements
 from decklog.store.connection import Connection, Transaction, failure
 from decklog.store.schema import LATE_INDEXES, SCHEMA, TOKENS, VERSION
+from decklog.store.sql import uri_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,10 +187,10 @@ class SqliteStore(queries.Reading):
         rows: list[tuple[Any, ...]] = []
         new = set(inodes)
         for path in paths:
-            uri = _uri(path)
+            uri = uri_of(path)
             found = self.db.execute(f"{statements.KNOWN} where uri = ?", (uri,)).fetchall()
             if found and found[0][3] == "sqlite":  # with the documents within
-                within = (_uri(f"{path}#"), _uri(f"{path}$"))
+                within = (uri_of(f"{path}#"), uri_of(f"{path}$"))
                 found += self.db.execute(
                     f"{statements.KNOWN} where uri > ? and uri < ?", within
                 ).fetchall()
@@ -216,7 +217,7 @@ class SqliteStore(queries.Reading):
         row = self.db.execute(
             """insert into source(agent, uri, kind) values(?, ?, ?) on conflict(uri) do update
             set agent = excluded.agent, kind = excluded.kind returning id""",
-            (agent, _uri(uri), kind),
+            (agent, uri_of(uri), kind),
         ).fetchone()
         return int(row[0])
 
@@ -281,7 +282,7 @@ class SqliteStore(queries.Reading):
             self._soil(source)
             self.db.execute(
                 "update source set gone = 1, uri = ? where id = ?",
-                (_uri(self.rewritten(uri)), source),
+                (uri_of(self.rewritten(uri)), source),
             )
             self.db.execute(statements.TROUBLE_OVER, (source,))
             self.db.execute(statements.FINDING, _rewritten(source))
@@ -290,7 +291,7 @@ class SqliteStore(queries.Reading):
         """The uri that `retire` gives next to what was read of a source."""
         taken = "select 1 from source where uri = ?"
         n = 1
-        while self.db.execute(taken, (_uri(f"{uri}{REWRITTEN}{n}"),)).fetchone():
+        while self.db.execute(taken, (uri_of(f"{uri}{REWRITTEN}{n}"),)).fetchone():
             n += 1
         return f"{uri}{REWRITTEN}{n}"
 
@@ -309,7 +310,7 @@ class SqliteStore(queries.Reading):
         kept = self.rewritten(uri)
         with self._transaction():
             self._soil(source)
-            other = generations.set_apart(self.db, source, _uri(kept))
+            other = generations.set_apart(self.db, source, uri_of(kept))
             self.db.execute(statements.FINDING, _rewritten(other))
         return kept
 
@@ -351,7 +352,9 @@ class SqliteStore(queries.Reading):
     def move(self, source: int, uri: str) -> None:
         with self._transaction():
             self._soil(source)
-            self.db.execute("update source set uri = ?, gone = 0 where id = ?", (_uri(uri), source))
+            self.db.execute(
+                "update source set uri = ?, gone = 0 where id = ?", (uri_of(uri), source)
+            )
             # what took its name first made it look rewritten
             self.db.execute(
                 "delete from finding where source = ? and reason = 'rewritten'", (source,)
@@ -485,15 +488,6 @@ class _Writing:
         if not self.outer and self.store.lock >= 0:
             os.close(self.store.lock)
             self.store.lock = -1
-
-
-def _uri(path: str) -> str | bytes:
-    """A path as the database can hold it: bytes where it is not valid Unicode."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
 
 
 def _rewritten(source: int) -> tuple[int, str, str, int, int, int, int]:
