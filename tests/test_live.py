@@ -86,6 +86,10 @@ def prompts(changes: list[Change]) -> list[str]:
 
 # --- the law ----------------------------------------------------------------------------------
 
+NAMES = "session_index.jsonl"
+"""Names that Codex gives sessions, beside their transcripts: an event tells the name there was when
+its transcript began to be read."""
+
 
 @pytest.mark.parametrize("situation", sorted(SITUATIONS))
 def test_live_events_are_those_of_a_later_reading(situation: str, tmp_path: Path) -> None:
@@ -96,6 +100,9 @@ def test_live_events_are_those_of_a_later_reading(situation: str, tmp_path: Path
     home.mkdir()
     left = {p.relative_to(whole): p.read_bytes() for p in files(whole)}
     lines = {p for p in left if p.suffix == ".jsonl"}
+    for path in [p for p in left if p.name == NAMES]:
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_bytes(left.pop(path))
     told: list[Change] = []
     with deck_on(home, tmp_path / "own") as deck:
         changes = deck.changes()
@@ -448,8 +455,12 @@ def test_an_interrupt_that_wakes_nobody_is_seen(monkeypatch: pytest.MonkeyPatch)
     try:
         other.start()
         with pytest.raises(KeyboardInterrupt):
-            waits.set()
-            ring.Ring().after(0, None)
+            _wait(waits)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         other.join()
+
+
+def _wait(waits: threading.Event) -> None:
+    waits.set()
+    ring.Ring().after(0, None)
