@@ -81,9 +81,13 @@ class Table:
     def __init__(self, processes: Iterable[Process], *, fails: bool = False) -> None:
         self.processes = {p.pid: p for p in processes}
         self.fails = fails
-        self.looks = 0
+        self.looks = self.lists = 0
+
+    def numbers(self) -> frozenset[int]:
+        return frozenset(self.processes)
 
     def list(self, deadline: float) -> list[Process]:
+        self.lists += 1
         if self.fails:
             raise SourceError("/proc: Permission denied")
         return [msgspec.structs.replace(p, exe="", cwd="", files=()) for p in self.all()]

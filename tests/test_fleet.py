@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -282,13 +284,24 @@ def test_a_summariser_replaces_the_line(deck: hub.Decklog, home: Path, work: Pat
 
 
 class Counting(Fleet):
-    """Counts how often rows are made."""
+    """Counts how often rows are made, and how often files are looked at."""
 
-    made = 0
+    made = looked = 0
 
     def running(self, *args: Any, **more: Any) -> Any:
         self.made += 1
         return super().running(*args, **more)
+
+    def changed(self, since: object) -> object:
+        self.looked += 1
+        return super().changed(since)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def test_watching_makes_rows_only_when_something_changed(
@@ -301,7 +314,8 @@ def test_watching_makes_rows_only_when_something_changed(
     table = Table([running(7, work)])
     own_file(home, 7, 7)
     fleet = Counting(deck, table=table)
-    with Vigil(fleet) as vigil:
+    clock = Clock()
+    with Vigil(fleet, clock=clock) as vigil:
         rows = vigil.look()
         assert rows is not None
         assert [(r["pid"], r["thought"]) for r in rows] == [(7, "Fix the login.")]
@@ -318,9 +332,54 @@ def test_watching_makes_rows_only_when_something_changed(
         assert [r["state"] for r in rows] == ["idle"]
         assert vigil.look() is None
         table.processes.clear()
-        vigil._processes = 0
+        clock.now += 0.6
         assert vigil.look() == []
         assert fleet.made == 4
+
+
+def test_a_second_in_which_nothing_happens_costs_next_to_nothing(
+    deck: hub.Decklog, home: Path, work: Path, env: dict[str, str]
+) -> None:
+    talk = transcript(work)
+    talk.prompt("Fix the login.")
+    talk.write(home)
+    deck.sync()
+    Path(env["DECKLOG_HOME"], "hooks", "spool").mkdir(parents=True)
+    table = Table([running(pid, work) for pid in range(7, 90)])
+    for pid in range(7, 90):
+        own_file(home, pid, pid)
+    fleet = Counting(deck, table=table)
+    clock = Clock()
+    with Vigil(fleet, clock=clock) as vigil:
+        vigil.look()
+        clock.now += 2.5
+        vigil.look()
+        fleet.looked = fleet.made = table.lists = 0
+        for _ in range(13):
+            clock.now += 0.15
+            assert vigil.look() is None
+        assert (fleet.looked, fleet.made, table.lists) == (0, 0, 0)
+        clock.now += 0.15  # hints may have been lost
+        assert vigil.look() is None
+        assert (fleet.looked, fleet.made, table.lists) == (1, 0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+def test_what_an_agent_writes_ends_the_rest(deck: hub.Decklog, home: Path, work: Path) -> None:
+    table = Table([running(7, work)])
+    path = own_file(home, 7, 7, status="busy")
+    with Vigil(Fleet(deck, table=table)) as vigil:
+        vigil.look()
+        vigil.rest(0.01)
+        writing = threading.Timer(0.3, path.write_text, [path.read_text().replace("busy", "idle")])
+        writing.start()
+        began = time.monotonic()
+        vigil.rest(60)
+        assert time.monotonic() - began < 30
+        rows = vigil.look()
+        writing.join()
+        assert rows is not None
+        assert [r["state"] for r in rows] == ["idle"]
 
 
 @pytest.mark.spec("R77")

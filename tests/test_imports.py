@@ -77,6 +77,17 @@ def test_status_needs_no_more_than_tables(warm: dict[str, str]) -> None:
     }
 
 
+def test_a_look_at_the_fleet_needs_nothing_of_what_takes_long(warm: dict[str, str]) -> None:
+    found = imported({**warm, "TMUX_TMPDIR": warm["HOME"]}, "ps", "--json")
+    slow = {
+        "click", "importlib.metadata", "inspect", "pathlib", "psutil", "rich", "socket",
+        "typing_extensions", "zstandard", "decklog.archive", "decklog.live", "decklog.reading",
+        "decklog.supervisor", "decklog.sync",
+    }  # fmt: skip
+    assert "decklog.hub.fleet" in found
+    assert found & slow == set()
+
+
 def test_the_version_needs_next_to_nothing(env: dict[str, str]) -> None:
     ours = {"decklog", "decklog.cli", "decklog.cli.fast", "decklog.cli.output", "decklog.cli.spec"}
     assert imported(env, "--version") <= {"__future__", *ours}

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import pairwise
 from posixpath import normpath
 from typing import NamedTuple
@@ -152,15 +151,13 @@ class _Pool:
         self.canonical = canonical
         self.now = now
         self.sessions = {s.id: s for s in sorted(sessions, key=lambda s: s.id)}
+        self._by_path: dict[str, dict[str, str]] = {}
+        """By agent: sessions by the paths of their transcripts."""
         self.bound: dict[Identity, _Bound] = {}
         self.open: dict[Identity, list[Candidate]] = {}
         self.before: dict[Identity, Binding] = {}
         self.served: set[str] = set()
         """Sessions that a service holds for a process we have not told yet."""
-
-    @cached_property
-    def by_path(self) -> dict[str, str]:
-        return {self.canonical(p): s.id for s in self.sessions.values() for p in s.sources}
 
     # -- what is stated --------------------------------------------------------------------------
 
@@ -224,8 +221,11 @@ class _Pool:
                 yield _evidence("proc_fd", session, self.now, path)
 
     def _session_of(self, agent: str, path: str, held: Callable[[str, str], str]) -> str:
-        known = self.by_path.get(self.canonical(path), "")
-        if known.startswith(f"{agent}:"):
+        if agent not in self._by_path:
+            own = (s for s in self.sessions.values() if s.agent == agent)
+            self._by_path[agent] = {self.canonical(p): s.id for s in own for p in s.sources}
+        known = self._by_path[agent].get(self.canonical(path))
+        if known is not None:
             return known
         native = held(agent, path)
         return f"{agent}:{native}" if native else ""

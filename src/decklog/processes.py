@@ -42,6 +42,9 @@ class Table(Protocol):
 
     boot: str
 
+    def numbers(self) -> frozenset[int]:
+        """The pids of all processes, at next to no cost; zombies too."""
+
     def list(self, deadline: float) -> list[Process]:
         """All processes with pid, start ticks, parent, terminal and argv; no zombies."""
 
@@ -62,17 +65,20 @@ class Linux:
         """By pid: start, name and argv at the last look; another program has another name."""
         self.boot = boot(root)
 
+    def numbers(self) -> frozenset[int]:
+        return frozenset(int(name) for name in self._names())
+
+    def _names(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.root) if name.isdigit()]
+        except OSError as error:
+            raise SourceError(f"{self.root}: {error.strerror}") from None
+
     def list(self, deadline: float) -> list[Process]:
         booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         found = []
         argvs = {}
-        try:
-            names = os.listdir(self.root)
-        except OSError as error:
-            raise SourceError(f"{self.root}: {error.strerror}") from None
-        for name in names:
-            if not name.isdigit():
-                continue
+        for name in self._names():
             if time.monotonic() > deadline:
                 raise SourceError(
                     "reading the process table takes too long", hint="try again in a moment"
@@ -169,6 +175,9 @@ class Elsewhere:
 
         self.psutil: Any = psutil
         self.boot = str(round(psutil.boot_time()))
+
+    def numbers(self) -> frozenset[int]:
+        return frozenset(self.psutil.pids())
 
     def list(self, deadline: float) -> list[Process]:
         found = []
@@ -389,13 +398,14 @@ def _tree(pid: int, forest: _Forest, found: Mapping[int, _Known]) -> AgentProces
     members = [found[m].process if m in found else forest.by_pid[m] for m in pids]
     proper = next(p for p in members if p.pid == inner)
     said = found[inner].said
-    cwd = os.path.join(proper.cwd or members[0].cwd, said.cwd)
+    own = proper.cwd or members[0].cwd
+    cwd = os.path.realpath(os.path.join(own, said.cwd)) if said.cwd and own else own
     return AgentProcess(
         agent=agent.name,
         root=members[0],
         members=tuple(members),
         role=said.role,
-        cwd=os.path.realpath(cwd) if cwd.startswith("/") else cwd,
+        cwd=cwd,
         native=said.native,
         resumes=said.resumes,
         prompt=said.prompt,

@@ -6,7 +6,7 @@ import os
 import time
 
 from decklog.cli import deck as decks
-from decklog.cli import figures, output, tables
+from decklog.cli import figures, output, swift, tables
 from decklog.errors import UsageError
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ def ps(*, sample: bool, **values: Any) -> int:
     """Agents that run here now."""
     if values["after"] is not None and not values["changes"]:
         raise UsageError("--after goes with --changes", hint="decklog ps --changes --after N")
+    swift.import_msgspec()
     with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
         deck.fleet.ourselves = os.getpid()
         chosen = decks.where(deck, values).get("agents", ())
@@ -36,7 +37,7 @@ def ps(*, sample: bool, **values: Any) -> int:
         rows = _of(deck.fleet.rows(), chosen)
         output.note(deck.fleet.stale)
         if values["json"]:
-            output.json_array(rows)
+            output.struct_array(rows)
         else:
             _show(rows, values["evidence"])
         return decks.code(deck)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ class Fleet:
         self._states = {who: one.state for who, one in self._seen.items()}
         self._stated = collect.Stated([], {})
         self._own_files: list[str] = []
+        self._candidates: dict[str, Session] = {}
+        """Sessions that the last match could choose from."""
         self._transcripts: dict[str, collect.Transcript] = {}
         self._running: list[Running] = []
         self._spool = spool.Spool(deck.config.data_dir)
@@ -117,9 +120,10 @@ class Fleet:
         told = (spool.claim(n, self.agents[n.agent]) for n in self._notes if n.agent in self.agents)
         claims = [*self._stated.claims, *filter(None, told)]
         before = self.found.bindings
+        self._candidates = {s.id: s for s in self._likely(found, claims)}
         self.found = matching.match(
             found,
-            self._candidates(found, claims),
+            self._candidates.values(),
             now=_now(),
             claims=claims,
             held=lambda agent, path: self.agents[agent].held(path),
@@ -133,7 +137,7 @@ class Fleet:
         """The match of the agent that this process is, or works for; None for any other."""
         return self.matches().session_for_pid(pid)
 
-    def _candidates(
+    def _likely(
         self, trees: Iterable[AgentProcess], claims: Iterable[matching.Claim]
     ) -> list[Session]:
         """Sessions that one of these may be on, as the store has them."""
@@ -246,26 +250,12 @@ class Fleet:
         self._unwritten += [(who, step) for step in found]
         return after
 
-    def stamps(self) -> tuple[object, ...]:
-        """Equal to those of before while no file changed that the agents of the last look write:
-        transcripts, and what they keep of their own processes."""
-        paths = []
-        for t in self._transcripts.values():
-            path = t.uri.partition("#")[0]
-            paths += [path] if t.kind == "jsonl" else [path, f"{path}-wal"]
-        for tree in self.trees:
-            patterns = [p for p in self.agents[tree.agent].own_files(self.env) if "*" not in p]
-            paths += [
-                pattern.replace("{pid}", str(p.pid))
-                for p in tree.members
-                if p.agent
-                for pattern in patterns
-            ]
-        return tuple(_stamp(path) for path in paths)
-
     def _sessions(self, found: matching.Matches) -> dict[str, Session]:
-        ids = sorted({m.session for m in found.matches if m.session})
-        return {s.id: s for s in self.deck.sessions(ids=ids)} if ids else {}
+        """Of those that are matched: read a moment ago as candidates, nearly all of them."""
+        ids = {m.session for m in found.matches if m.session}
+        others = sorted(ids - self._candidates.keys())
+        more = {s.id: s for s in self.deck.sessions(ids=others)} if others else {}
+        return self._candidates | more
 
     def _heard(self, m: Match, session: Session | None) -> tuple[list[Evidence], Thought | None]:
         """What the transcript says since the last look, and the thought it leads to."""
@@ -360,13 +350,13 @@ class Fleet:
 
     # -- for people ------------------------------------------------------------------------------
 
-    def watch(self, *, interval: float = 0.2) -> Iterator[list[dict[str, Any]]]:
+    def watch(self, *, interval: float | None = None) -> Iterator[list[dict[str, Any]]]:
         """The rows of `rows`, now and whenever one of them changed. Ends never.
 
-        Every ``interval`` seconds it is looked whether anything changed that a row is made of; only
-        then the rows are made.
+        When an agent wrote something, and every ``interval`` seconds besides, it is looked whether
+        anything changed that a row is made of; only then the rows are made.
         """
-        from decklog.hub.vigil import Vigil
+        from decklog.hub.vigil import LOOK, Vigil
 
         with Vigil(self) as vigil:
             last = None
@@ -375,7 +365,7 @@ class Fleet:
                 if rows is not None and rows != last:
                     last = rows
                     yield rows
-                time.sleep(interval)
+                vigil.rest(LOOK if interval is None else interval)
 
     def rows(self, panes: Sequence[Pane] | None = None) -> list[dict[str, Any]]:
         """`running` as plain rows: what ``decklog ps`` shows.
@@ -408,6 +398,17 @@ class Fleet:
         )
         return since if stamps == since else stamps
 
+    def folders(self) -> set[str]:
+        """Those that hold the files of `changed`."""
+        files = [*self._own_files, *(t.uri.partition("#")[0] for t in self._transcripts.values())]
+        return {os.path.dirname(f) for f in files} | {self._spool.folder}
+
+    def numbers(self) -> frozenset[int]:
+        """Pids of all processes there are, of agents or not; none where they cannot be seen."""
+        with suppress(SourceError):
+            return (self.table or processes.table()).numbers()
+        return frozenset()
+
     def _screens(self, found: Iterable[Running]) -> dict[int, Sequence[Evidence]]:
         """What the screens of those agents say that do not state their state themselves."""
         from decklog import tmux
@@ -432,14 +433,6 @@ class Fleet:
         return tmux.panes(self.env)
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        st = os.stat(path)
-    except OSError:
-        return None
-    return st.st_size, st.st_mtime_ns
-
-
 def _now() -> int:
     return time.time_ns() // 1_000_000
 
@@ -451,7 +444,12 @@ def _of_running(notes: Iterable[spool.Note], trees: Iterable[AgentProcess]) -> l
 
 @cache
 def _canonical(path: str) -> str:
-    return os.path.realpath(path)
+    """`os.path.realpath`, which looks at every folder anew for each path."""
+    folder, slash, name = path.rpartition("/")
+    if not (path.startswith("/") and name.strip(".")):
+        return os.path.realpath(path)
+    plain = f"{_canonical(folder) if folder else ''}{slash}{name}"
+    return os.path.realpath(plain) if os.path.islink(plain) else plain
 
 
 def _not_before(e: Evidence, began: int) -> Evidence:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from decklog import agents, sources
+from decklog.live import hints
+from decklog.live.alarm import Alarm
 from decklog.model.fleet import AgentProcess, Evidence, Pane
 from decklog.sight import Place, place
 from decklog.supervisor import Occupant, Row, Supervisor
@@ -106,22 +108,25 @@ class Panes(Supervisor):
     ) -> Iterator[list[dict[str, Any]]]:
         """The rows of `json_rows`, now and whenever one of them changed. Ends never.
 
-        A look costs one question to each tmux server and two ``stat`` for each agent; only when one
-        of them tells of something, and every few seconds, everything is looked at.
+        A look costs one question to each tmux server; only when one of them tells of something, an
+        agent wrote something, and every few seconds, everything is looked at.
         """
         last: list[dict[str, Any]] | None = None
         who: dict[Place, str] = {}
-        stamps: tuple[object, ...] = ()
+        fleet = self.deck.fleet
+        stamps: object = None
+        woken = False
         due = 0.0
-        with Watch(self) as watch:
+        with Watch(self) as watch, Alarm(hints.best()) as alarm:
             while True:
                 tick = watch.tick(who)
-                now = self.deck.fleet.stamps()
-                if tick.changed or now != stamps or time.monotonic() >= due:
+                now = fleet.changed(stamps) if woken or not alarm.sure else stamps
+                if tick.changed or now is not stamps or time.monotonic() >= due:
                     found = self.rows(everything=everything)
                     who = {place(r.pane): r.occupant.process.agent for r in found
                            if r.pane is not None and r.occupant is not None}  # fmt: skip
-                    stamps = self.deck.fleet.stamps()
+                    stamps = fleet.changed(None)
+                    alarm.attend(fleet.folders())
                     rows = [row_json(row) for row in found]
                     restless = any(r["state"] in RESTLESS for r in rows)
                     due = time.monotonic() + (SOON if restless else ANYWAY)
@@ -129,7 +134,7 @@ class Panes(Supervisor):
                     if shown != last:
                         last = shown
                         yield rows
-                time.sleep(interval * max(1.0, len(tick.panes) / MANY))
+                woken = alarm.wait(interval * max(1.0, len(tick.panes) / MANY))
 
 
 def row_json(row: Row) -> dict[str, Any]:

@@ -1,74 +1,149 @@
-"""Watching the fleet at next to no cost: rows are made only when something changed."""
+"""Watching the fleet at next to no cost: rows are made only when something changed.
+
+What agents write is told by the system (`decklog.live.alarm`). Screens are asked for over one
+lasting connection to each tmux server. Processes that come and go are seen by their numbers.
+Everything is looked at now and then besides, since none of this is sure.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from decklog.errors import TmuxMissing
 from decklog.hub.rows import row
+from decklog.live import hints
+from decklog.live.alarm import Alarm
 from decklog.sight import Place, place
 from decklog.supervisor.watching import Tick, Watch
 
 if TYPE_CHECKING:
     from decklog.hub.fleet import Fleet
-    from decklog.model.fleet import Pane
+    from decklog.model.fleet import Evidence, Identity, Pane
 
+LOOK = 0.15
+"""Seconds between looks, where nothing wakes us: screens change without a word."""
+FILES_EVERY = 2.0
+"""Seconds between looks at all files that agents write, where the system tells of changes."""
+NUMBERS_EVERY = 0.5
+"""Seconds between looks at the numbers of all processes."""
 PROCESSES_EVERY = 2.0
-"""Seconds between looks at the process table."""
+"""Seconds between looks at the process table, at least: where one of ours has gone, at once."""
+PROCESSES_ANYWAY = 5.0
+"""The same, at most: a process may have become another program, or a zombie."""
 SYNC_EVERY = 1.0
 """Seconds between reads of what transcripts grew by, at least."""
 ANYWAY_EVERY = 10.0
 """Seconds after which rows are made although nothing changed: silence says something too."""
+REST = 4.0
+"""So many times as long as rows took to make, nothing is made: a fifth of a core at most."""
 
 
 class Vigil:
-    """``with Vigil(fleet) as vigil: rows = vigil.look()``, five times a second."""
+    """``with Vigil(fleet) as vigil: rows = vigil.look()``, again after each `rest`."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(
+        self, fleet: Fleet, *, clock: Callable[[], float] = time.monotonic, told: bool = True
+    ) -> None:
         self.fleet = fleet
+        self.clock = clock
         self.watch = Watch(fleet.deck.panes)
+        self.alarm = Alarm(hints.best() if told else None)
         self.panes: Sequence[Pane] = ()
         self.who: Mapping[Place, str] = {}
         """Which agent is in which pane."""
         self._stamps: object = None
-        self._processes = self._synced = self._made = float("-inf")
+        self._said: Mapping[Place, Sequence[Evidence]] = {}
+        self._woken = False
+        self._unread = True
+        """Whether something was written that the store may not have."""
+        self._numbers: frozenset[int] = frozenset()
+        self._roots: list[Identity] = []
+        never = float("-inf")
+        self._files = self._numbered = self._processes = self._synced = self._made = never
+        self._took = 0.0
+        self._version: int = fleet.deck.store.version()
 
     def __enter__(self) -> Vigil:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.watch.close()
+        self.alarm.close()
+
+    def rest(self, seconds: float) -> None:
+        """Wait for the next look: so long, or until a file changed."""
+        pause = min(seconds, REST * self._took)
+        if pause > 0:
+            time.sleep(pause)
+        self._took = 0.0
+        self._woken |= self.alarm.wait(seconds - pause)
 
     def look(self) -> list[dict[str, Any]] | None:
         """The rows, or None when nothing changed that they are made of."""
-        fleet, now = self.fleet, time.monotonic()
-        tick = self._tick()
-        news = bool(tick and tick.changed) or now - self._made > ANYWAY_EVERY
-        if now - self._processes > PROCESSES_EVERY:
-            self._processes = now
-            before = [t.root.identity for t in fleet.trees]
-            news |= before != [t.root.identity for t in fleet.processes()]
-        stamps = fleet.changed(self._stamps)
-        if not news and stamps is self._stamps:
+        began = self.clock()
+        news = self._screens() | self._agents(began) | self._written(began)
+        if not news and began - self._made <= ANYWAY_EVERY:
             return None
-        self._made = now
-        if now - self._synced > SYNC_EVERY:
-            self._synced = now
-            fleet.deck.refresh()
+        self._made = began
+        fleet = self.fleet
         found = fleet.running(fleet.trees, panes=self.panes)
         self._stamps = fleet.changed(None)
+        self.alarm.attend(fleet.folders())
         self.who = {place(r.pane): r.match.agent for r in found if r.pane is not None}
-        if tick and tick.said:
-            found = fleet.tell(fleet.by_root(tick.said))
+        if self._said:
+            found = fleet.tell(fleet.by_root(self._said))
         fleet.remember()
+        self._took = self.clock() - began
         return [row(r) for r in found]
 
-    def _tick(self) -> Tick | None:
+    def _screens(self) -> bool:
         try:
-            tick = self.watch.tick(self.who)
+            tick: Tick | None = self.watch.tick(self.who)
         except TmuxMissing:
-            return None
-        self.panes = tick.panes
-        return tick
+            tick = None
+        self.panes = tick.panes if tick else ()
+        self._said = tick.said if tick else {}
+        return bool(tick and tick.changed)
+
+    def _agents(self, now: float) -> bool:
+        """Whether agents began or ended."""
+        if now - self._numbered < NUMBERS_EVERY:
+            return False
+        self._numbered = now
+        numbers = self.fleet.numbers()
+        ended = any(who.pid not in numbers for who in self._roots)
+        since = now - self._processes
+        changed = numbers != self._numbers and since > PROCESSES_EVERY
+        if not (ended or changed or since > PROCESSES_ANYWAY):
+            return False
+        self._processes, self._numbers = now, numbers
+        before, self._roots = self._roots, [t.root.identity for t in self.fleet.processes()]
+        return before != self._roots
+
+    def _written(self, now: float) -> bool:
+        """Whether a file changed that agents write; what the store lacks of it is read later."""
+        if self._unread and now - self._synced > SYNC_EVERY:
+            self._synced, self._unread = now, False
+            if self._reads():
+                return True
+        woken, self._woken = self._woken or self.alarm.wait(0), False
+        if not woken and now - self._files < (FILES_EVERY if self.alarm.sure else 0):
+            return False
+        self._files = now
+        self._unread |= woken
+        self.alarm.attend(self.fleet.folders())
+        if self.fleet.changed(self._stamps) is self._stamps:
+            return False
+        self._unread = True
+        return True
+
+    def _reads(self) -> bool:
+        """Bring the store up to date; whether there is anything new in it, by us or others."""
+        deck = self.fleet.deck
+        stale = not deck.unchanged()
+        if stale:
+            deck.refresh()
+        before, self._version = self._version, deck.store.version()
+        return stale or before != self._version

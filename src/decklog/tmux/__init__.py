@@ -50,6 +50,11 @@ def own(env: Mapping[str, str], config: str = "") -> Server:
 
 def servers(env: Mapping[str, str]) -> tuple[Server, ...]:
     """Every server of this user that has a socket in the usual place, or runs this terminal."""
+    return tuple(Server(path, env) for path in _sockets(env) if socket_state(path)[0] != "none")
+
+
+def _sockets(env: Mapping[str, str]) -> list[str]:
+    """Whether or not somebody is behind them."""
     found: dict[str, None] = {}
     here = env.get("TMUX", "").split(",")[0]
     if here:
@@ -59,7 +64,7 @@ def servers(env: Mapping[str, str]) -> tuple[Server, ...]:
             with suppress(OSError):
                 if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
                     found[entry.path] = None
-    return tuple(Server(path, env) for path in found if socket_state(path)[0] != "none")
+    return list(found)
 
 
 def panes(env: Mapping[str, str]) -> tuple[Pane, ...]:
@@ -67,7 +72,7 @@ def panes(env: Mapping[str, str]) -> tuple[Pane, ...]:
     from decklog.errors import TmuxError
 
     found: list[Pane] = []
-    for server in servers(env):
+    for path in _sockets(env):
         with suppress(TmuxError):
-            found += server.panes()
+            found += Server(path, env).panes()
     return tuple(found)

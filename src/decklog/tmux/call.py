@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import struct
 import subprocess
@@ -11,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from decklog.errors import TmuxError, TmuxMissing, TmuxTimeout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
 
 DEADLINE = 2.0
 """Seconds that a call may take. A server that works answers within milliseconds."""
@@ -80,6 +83,8 @@ def socket_state(path: str) -> tuple[Literal["none", "open", "hung"], int]:
             return "none", 0
     except OSError:
         return "none", 0
+    import socket  # a look that all servers answer goes without
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
         s.settimeout(CONNECT)
         try:
@@ -92,6 +97,8 @@ def socket_state(path: str) -> tuple[Literal["none", "open", "hung"], int]:
 
 
 def _peer(s: socket.socket) -> int:
+    import socket
+
     try:
         if hasattr(socket, "SO_PEERCRED"):
             size = struct.calcsize("3i")
