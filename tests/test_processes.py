@@ -288,6 +288,27 @@ def test_names_with_parentheses_and_spaces_do_not_confuse_the_start_time() -> No
 
 @pytest.mark.spec("A63")
 @pytest.mark.skipif(not LINUX, reason="reads /proc")
+@pytest.mark.skipif(not LINUX, reason="/proc")
+def test_a_second_look_reads_one_file_of_each_process() -> None:
+    class Counting(processes.Linux):
+        read = 0
+
+        def _read(self, pid: str, name: str) -> bytes:
+            self.read += 1
+            return super()._read(pid, name)
+
+    table = Counting()
+    table.list(time.monotonic() + 10)
+    table.read = 0
+    seen = table.list(time.monotonic() + 10)
+    new = 20  # that came meanwhile, or are threads of the kernel
+    assert table.read <= len(table.numbers()) + new
+    table.read = 0
+    for one in seen[:5]:
+        table.look(one, files=True)
+    assert table.read == 5
+
+
 def test_zombies_are_no_processes() -> None:
     child = subprocess.Popen(["true"])
     deadline = time.monotonic() + 10

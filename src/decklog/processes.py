@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -314,7 +315,7 @@ def _recognise(p: Process, known: Sequence[Agent], seen: Table) -> _Known | None
 
     for agent in known:
         try:
-            if agent.process(p.argv, "") is None:
+            if _said(agent, p.argv, "") is None:
                 continue
         except Exception as error:  # of an installed agent: the others are seen all the same
             set_aside(agent.name, error)
@@ -322,10 +323,16 @@ def _recognise(p: Process, known: Sequence[Agent], seen: Table) -> _Known | None
         looked = seen.look(p, files=agent.holds_files)
         if looked is None:
             return None
-        said = agent.process(p.argv, looked.exe)  # its program may tell that it is another
+        said = _said(agent, p.argv, looked.exe)  # its program may tell that it is another
         if said is not None:
             return _Known(agent, said, msgspec.structs.replace(looked, agent=agent.name))
     return None
+
+
+@lru_cache(maxsize=4096)
+def _said(agent: Agent, argv: tuple[str, ...], exe: str) -> Invocation | None:
+    """The same processes are looked at again and again."""
+    return agent.process(argv, exe)
 
 
 class _Forest:

@@ -30,7 +30,7 @@ NUMBERS_EVERY = 0.5
 """Seconds between looks at the numbers of all processes."""
 PROCESSES_EVERY = 2.0
 """Seconds between looks at the process table, at least: where one of ours has gone, at once."""
-PROCESSES_ANYWAY = 5.0
+PROCESSES_ANYWAY = 10.0
 """The same, at most: a process may have become another program, or a zombie."""
 SYNC_EVERY = 1.0
 """Seconds between reads of what transcripts grew by, at least."""
