@@ -26,7 +26,7 @@ from decklog.supervisor import Request, Supervisor
 from tmux_server import needs_tmux
 from waiting import until
 
-ACTIONS = int(os.environ.get("DECKLOG_ACTIONS", "150"))
+ACTIONS = int(os.environ.get("DECKLOG_ACTIONS", "100"))
 SEED = int(os.environ.get("DECKLOG_SEED", "0")) or random.randrange(1, 1 << 30)
 FLEET = 5
 NAMES = [

@@ -23,7 +23,7 @@ from decklog.supervisor.delivery import LINE_MOST, Input, checked, terminal_inpu
 from tmux_server import needs_tmux
 from waiting import until
 
-SENDS = int(os.environ.get("DECKLOG_SENDS", "96"))
+SENDS = int(os.environ.get("DECKLOG_SENDS", "48"))
 
 
 @pytest.fixture

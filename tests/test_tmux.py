@@ -44,7 +44,8 @@ def started(room: Room, name: str = "t", *commands: str) -> Server:
         "--",
         *commands or ("sleep", "600"),
     )
-    return Server(room.socket(name), room.env)
+    room.servers.append(Server(room.socket(name), room.env))
+    return room.servers[-1]
 
 
 @pytest.mark.spec("R78", "R79", "D12")

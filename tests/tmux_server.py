@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from decklog.tmux import Server
+
 MISSING = shutil.which("tmux") is None
 
 needs_tmux = pytest.mark.skipif(MISSING, reason="tmux is not installed (apt install tmux)")
@@ -25,6 +27,8 @@ class Room:
         # not tmp_path: the path of a socket may hold 107 bytes
         self.folder = Path(tempfile.mkdtemp(prefix="deck-"))
         self.pids: set[int] = set()
+        self.servers: list[Server] = []
+        """Their lasting connections are closed, also when a test fails in between."""
         kept = ("PATH", "LANG", "TERM", "VIRTUAL_ENV")
         self.env = {
             **{k: os.environ[k] for k in kept if k in os.environ},
@@ -51,6 +55,8 @@ class Room:
     def close(self) -> None:
         from decklog.tmux.call import socket_state
 
+        for server in self.servers:
+            server.disconnect()
         sockets = self.folder / f"tmux-{os.getuid()}"
         if sockets.is_dir():
             for path in sockets.iterdir():

@@ -35,7 +35,7 @@ ERRORS = (
     if LONG
     else ("ENOSPC", "short")
 )
-LOSSES = 40_000 if LONG else 2_000
+LOSSES = 40_000 if LONG else 700
 
 
 def chats_in(folder: Path) -> Conversations:
@@ -161,7 +161,7 @@ def test_power_loss_at_any_moment(disk: Path) -> None:
             goes_on(place)
 
 
-KILLS = 200 * (100 if LONG else 1)
+KILLS = 100 * (100 if LONG else 1)
 
 
 def write_on(folder: Path, name: str, who: str, ledger: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from chats import Clock, texts
 from decklog.conversations import Conversations
 
-CASES = 400 * (50 if os.environ.get("DECKLOG_LONG") else 1)
+CASES = 150 * (50 if os.environ.get("DECKLOG_LONG") else 1)
 SAID = {
     "afterwards",
     *(f"message {i}" for i in range(5)),

@@ -15,9 +15,8 @@ from decklog.log import Hole, Log, Logs, Record, mending, read_log, segments
 from decklog.model import UserMessage
 from faults import Outcome, Tell, die_everywhere, fail_everywhere
 
-RECORDS = 200
-EVERY = 1 if os.environ.get("DECKLOG_LONG") else 7
-"""For damages other than flips: one in so many offsets. A prime: all parts of a line are met."""
+RECORDS = 200 if os.environ.get("DECKLOG_LONG") else 40
+FRAME = 2000 if RECORDS > 40 else 400
 
 
 def read(folder: Path) -> tuple[list[int], list[Hole]]:
@@ -29,7 +28,7 @@ def read(folder: Path) -> tuple[list[int], list[Hole]]:
 
 @pytest.fixture
 def sealed(disk: Path) -> Path:
-    """A sealed segment of 200 records and 20 KiB, and one record after it."""
+    """A sealed segment of many records, and one record after it."""
     size = 0
     with Log(str(disk / "log")) as log:
         for n in range(RECORDS):
@@ -38,7 +37,7 @@ def sealed(disk: Path) -> Path:
     with Log(str(disk / "log"), segment_bytes=size) as log:
         log.append(b'{"n":-1}')
     path = disk / "log" / "0000000000000001.jsonl"
-    assert 20_000 < path.stat().st_size < 24_000
+    assert path.stat().st_size > 60 * RECORDS
     return path
 
 
@@ -91,7 +90,7 @@ def test_other_damage_anywhere_costs_what_it_hit(sealed: Path, kind: str) -> Non
         ("cut", len(data) - 1),
         ("remove", len(data) - 1),
     }
-    for at in range(0, len(data), EVERY):
+    for at in range(len(data)):
         made, gone = {
             "cut": (data[:at], len(data)),
             "zeros": (data[:at] + bytes(len(data[at : at + 40])) + data[at + 40 :], at + 40),
@@ -111,17 +110,17 @@ def test_other_damage_anywhere_costs_what_it_hit(sealed: Path, kind: str) -> Non
 def test_damage_to_a_compressed_segment_costs_one_frame(
     sealed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "FRAME", 2000)
+    monkeypatch.setattr(segments, "FRAME", FRAME)
     (first, _) = segments.listed(str(sealed.parent))
     path = Path(segments.pack(first).path)
     data = path.read_bytes()
-    for at in range(0, len(data), EVERY):
+    for at in range(len(data)):
         for made in (data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :], data[:at]):
             for seqs, holes in damaged(path, path.parent, made):
                 lost = RECORDS + 1 - len(seqs)
                 assert bool(holes) == bool(lost)  # bits that zstd does not use are no damage
                 assert seqs[-1] == RECORDS + 1
-                assert len(made) < len(data) or lost < 50
+                assert len(made) < len(data) or lost < RECORDS // 4
 
 
 # --- repair -----------------------------------------------------------------------------------

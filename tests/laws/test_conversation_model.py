@@ -29,7 +29,7 @@ from chats import texts
 from decklog.conversations import Branch, Conversations
 from decklog.model import Message, Text
 
-PROGRAMS = int(os.environ.get("DECKLOG_PROGRAMS", "800"))
+PROGRAMS = int(os.environ.get("DECKLOG_PROGRAMS", "300"))
 STEPS = 20
 ROTATE_AT = 1200
 
@@ -296,7 +296,7 @@ def machine(tmp_path: Path) -> Iterator[type[Machine]]:
 
 
 @pytest.mark.spec("C17", "C20", "C21", "CW2", "CW12", "R25", "R26")
-@pytest.mark.timeout(36_000 if PROGRAMS > 800 else 400)
+@pytest.mark.timeout(36_000 if PROGRAMS > 300 else 400)
 def test_two_processes_and_a_model(machine: type[Machine]) -> None:
     run_state_machine_as_test(
         machine,
@@ -305,7 +305,7 @@ def test_two_processes_and_a_model(machine: type[Machine]) -> None:
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
-            derandomize=PROGRAMS <= 800,
+            derandomize=PROGRAMS <= 300,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),

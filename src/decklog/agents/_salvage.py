@@ -20,13 +20,20 @@ DEEP = 500
 """Levels of an object beside damage that are looked into, once one was found to be too deep."""
 
 
-def _whole(digits: str) -> int | str:
-    return int(digits) if len(digits) <= 20 else digits
+class _Lenient(json.JSONDecoder):
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        try:
+            return super().raw_decode(s, idx)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # a number of more digits than Python makes a number of
+            return _LONG.raw_decode(s, idx)
 
 
-LENIENT = json.JSONDecoder(strict=False, parse_int=_whole)
+LENIENT = _Lenient(strict=False)
 """Takes what strict JSON does not: control characters in strings, and numbers that are none or
 beyond all bounds. `mend` makes texts of those, so that the field that wanted a number says so."""
+_LONG = json.JSONDecoder(strict=False, parse_int=lambda d: int(d) if len(d) <= 20 else d)
 
 
 def loads(data: bytes | Raw) -> Any:
@@ -98,7 +105,8 @@ def salvage(line: bytes) -> list[tuple[int, int, Any]]:
     return spans
 
 
-_bracket = re.compile(r'"(?:[^"\\]+|\\.)*+"?|[{}\[\]]', re.S)
+_bracket = re.compile(r'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+"?)*+[{}\[\]]', re.S)
+"""The next one that is in no string."""
 
 
 def _hopeless(text: str, start: int, end: int, deepest: int = 0) -> set[int]:
@@ -110,17 +118,17 @@ def _hopeless(text: str, start: int, end: int, deepest: int = 0) -> set[int]:
         return found
     opened: list[int] = []
     levels = [0]  # that the values opened last hold
-    for token in _bracket.finditer(text, start, end):
-        at = token.start()
-        first = text[at]
-        if first in "{[":
-            opened.append(at)
+    at = start
+    while token := _bracket.match(text, at, end):
+        at = token.end()
+        if text[at - 1] in "{[":
+            opened.append(at - 1)
             levels.append(0)
-        elif first != '"' and opened:
-            at, height = opened.pop(), levels.pop() + 1
+        elif opened:
+            begun, height = opened.pop(), levels.pop() + 1
             levels[-1] = max(levels[-1], height)
             if deepest and height > deepest:
-                found.add(at)
+                found.add(begun)
     return found.union(opened)
 
 
