@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from decklog import agents
-from decklog.errors import Busy, NotFound
+from decklog.errors import Busy, NotFound, UsageError
 from decklog.log import Logs
 from decklog.model import UsageLimitHit
 from decklog.recorder import Recorder
@@ -192,6 +192,48 @@ def test_a_crash_while_it_waits_loses_neither_the_rest_nor_the_count(
     assert again.starts == ATTEMPTS - attempts + 1
     assert {p.state for p in again.limits.all()} == {"completed"}
     assert max(p.attempt for p in again.limits.all()) == ATTEMPTS
+
+
+@pytest.mark.parametrize("taken_up", [False, True])
+def test_a_crash_while_the_agent_runs_does_not_ask_it_twice(
+    tmp_path: Path, start: Start, taken_up: bool
+) -> None:
+    class Dying(Limited):
+        def _start(self, start: Start, argv: Any, recorder: Recorder) -> int:
+            if start.prompt != "work":
+                raise DiedError
+            return super()._start(start, argv, recorder)
+
+    runner = Dying(tmp_path, times=1)
+    if taken_up:
+        pending = Pending(id="one", log="l", agent="claude", native="n")
+        runner.limits.put(pending)
+        with pytest.raises(DiedError):
+            runner.take_up(pending, start.agent)
+    else:
+        with pytest.raises(DiedError):
+            runner.run(start, resume_after_limit=True)
+    (left,) = Limits(str(tmp_path)).all()
+    assert (left.state, left.waiting) == ("started", False)
+    with pytest.raises(UsageError, match="whether the agent was asked to go on is not known"):
+        Limited(tmp_path, times=0).take_up(left, start.agent)
+
+
+def test_a_resumption_that_was_taken_up_is_done_when_its_own_run_is(
+    tmp_path: Path, start: Start
+) -> None:
+    def die(seconds: float) -> None:
+        raise DiedError
+
+    runner = Limited(tmp_path, times=1, sleep=die)
+    pending = Pending(id="one", log="l", agent="claude", native="n")
+    runner.limits.put(pending)
+    with pytest.raises(DiedError):
+        runner.take_up(pending, start.agent)
+    assert {p.id == "one": p.state for p in runner.limits.all()} == {
+        True: "completed",
+        False: "scheduled",
+    }
 
 
 def test_who_waits_sees_within_a_second_that_it_was_cancelled(tmp_path: Path, start: Start) -> None:

@@ -11,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_IN_HAND = {"scheduled": ("left alone", "waiting"), "started": ("broken off", "running")}
+"""Words for a state without, and with, a process that sees to it."""
+
 
 def limits(*, sample: bool, cancel: str | None, resume: str | None, json: bool | None) -> int:
     """List resumptions after usage limits, cancel one, or take one up."""
@@ -33,8 +36,6 @@ def limits(*, sample: bool, cancel: str | None, resume: str | None, json: bool |
 
 
 def _row(deck: hub.Decklog, p: Any) -> tuple[str, ...]:
-    state = p.state
-    if state == "scheduled":
-        state = "waiting" if p.waiting else "left alone"
+    state = _IN_HAND[p.state][p.waiting] if p.state in _IN_HAND else p.state
     when = deck.zone.text(p.resume_at) + (" (assumed)" if p.fallback else "")
     return p.id, p.agent, p.native, state, when, str(p.attempt)

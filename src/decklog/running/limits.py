@@ -1,8 +1,10 @@
 """Going on after a usage limit: what is to be resumed, when, and what became of it.
 
-``limits.jsonl`` in the data folder is only appended to: a resumption is scheduled, then completed
-or cancelled. What is scheduled stands there durably before anybody waits for it, so that a crash
-loses none; who waits holds the lock of it, so that two never resume the same.
+``limits.jsonl`` in the data folder is only appended to: a resumption is scheduled, then cancelled,
+or started and completed. What is scheduled stands there durably before anybody waits for it, so
+that a crash loses none; that it was started, before the agent is: after a crash nobody knows
+whether the agent was asked, and it is not asked again by itself. Who waits or resumes holds the
+lock of it, so that two never resume the same.
 """
 
 from __future__ import annotations
@@ -49,10 +51,10 @@ class Pending(Struct, frozen=True, kw_only=True):
     """True where nothing said when the limit ends."""
     scope: str = ""
     state: str = "scheduled"
-    """``scheduled``, ``completed``, ``cancelled`` or ``failed``."""
+    """``scheduled``, ``started``, ``completed``, ``cancelled`` or ``failed``."""
     error: str = ""
     waiting: bool = False
-    """Whether a process waits for it now; not kept in the file."""
+    """Whether a process waits for it, or resumes it, now; not kept in the file."""
 
 
 def resume_at(reset: int | None, now: int, jitter: float | None = None) -> int:
@@ -125,7 +127,7 @@ class Limits:
             os.close(fd)
 
     def _is_waited_for(self, pending: Pending) -> bool:
-        if pending.state != "scheduled":
+        if pending.state not in ("scheduled", "started"):
             return False
         try:
             with self.waiting(pending):

@@ -102,9 +102,11 @@ class Runner:
         self.clock, self.sleep = clock, sleep
         self.pid = 0
 
-    def run(self, start: Start, *, resume_after_limit: bool = False, attempt: int = 1) -> Ran:
-        """Run it to its end, and on after usage limits where that is wanted. ``attempt`` is the
-        number of the next resumption.
+    def run(
+        self, start: Start, *, resume_after_limit: bool = False, resumes: Pending | None = None
+    ) -> Ran:
+        """Run it to its end, and on after usage limits where that is wanted. ``resumes`` is the
+        resumption that this run is.
 
         Raises UsageError, NotFound, WriteError before anything was started.
         """
@@ -118,8 +120,12 @@ class Runner:
         )  # fmt: skip
         status = 1
         try:
-            status = self._start(start, argv, recorder)
+            if resumes is None:
+                status = self._start(start, argv, recorder)
+            else:
+                status = self._start_again(resumes, start, argv, recorder)
             if resume_after_limit:
+                attempt = resumes.attempt + 1 if resumes else 1
                 status = self._go_on(start, recorder, status, attempt)
         finally:
             code, said = passing.ended(status)
@@ -234,7 +240,7 @@ class Runner:
                     resume_message=MESSAGE, attempt=pending.attempt,
                 )
             )  # fmt: skip
-            status = self._start(again, argv, recorder)
+            return self._start_again(pending, again, argv, recorder)
         except (UsageError, NotFound) as error:
             recorder.writer.emit(
                 UsageLimitResumeFailed(
@@ -244,6 +250,12 @@ class Runner:
             )  # fmt: skip
             self.limits.put(msgspec.structs.replace(pending, state="failed", error=str(error)))
             raise
+
+    def _start_again(
+        self, pending: Pending, start: Start, argv: Sequence[str], recorder: Recorder
+    ) -> int:
+        self.limits.put(msgspec.structs.replace(pending, state="started"))
+        status = self._start(start, argv, recorder)
         self.limits.put(msgspec.structs.replace(pending, state="completed"))
         return status
 
@@ -252,6 +264,11 @@ class Runner:
 
         Raises Busy where someone does, UsageError where there is nothing to be resumed.
         """
+        if pending.state == "started":
+            raise UsageError(
+                f"{pending.id} was started: whether the agent was asked to go on is not known",
+                hint=f"look at it: decklog show {pending.agent}:{pending.native}",
+            )
         if pending.state != "scheduled":
             raise UsageError(f"{pending.id} is {pending.state}")
         start = Start(
@@ -261,9 +278,7 @@ class Runner:
         with self.limits.waiting(pending):
             if not self._wait(pending):
                 raise UsageError(f"{pending.id} was cancelled")
-            ran = self.run(start, resume_after_limit=True, attempt=pending.attempt + 1)
-            self.limits.put(msgspec.structs.replace(pending, state="completed"))
-        return ran
+            return self.run(start, resume_after_limit=True, resumes=pending)
 
 
 def _listener(start: Start, recorder: Recorder) -> Callable[[bytes], None]:
