@@ -332,7 +332,7 @@ def different(one: Iterable[str], other: Iterable[str]) -> str:
     """The rows that only one of two dumps has, ready for a message."""
     a, b = set(one), set(other)
     rows = [f"- {x}" for x in sorted(a - b)] + [f"+ {x}" for x in sorted(b - a)]
-    return "\n".join(rows[:12])
+    return "\n".join(rows[:200])
 
 
 def files(home: Path) -> Iterator[Path]:

@@ -42,6 +42,23 @@ def test_a_file_that_is_renamed_and_goes_on(home: Path, deck: Synced) -> None:
     assert deck.dump() == clean(home, home.parent / "new")
 
 
+@pytest.mark.spec("R36", "R38")
+def test_another_file_that_takes_a_path_between_the_look_and_the_read(
+    home: Path, deck: Synced
+) -> None:
+    """What is read is not taken for the file that was looked at, which has another name now."""
+    deck.sync()
+    old, new = talk("old"), talk("new")
+    path = old.write(home)
+    looked = deck.deck._look()
+    path.rename(path.with_name("renamed.jsonl"))
+    path.write_bytes(new.data)
+    deck.deck._run(looked, None, 30.0)
+    deck.sync()
+    assert deck.sessions().keys() == {old.id, new.id}
+    assert deck.dump() == clean(home, home.parent / "new")
+
+
 @pytest.mark.spec("R36", "R32")
 def test_an_inode_that_a_file_left_behind_serves_again(home: Path, deck: Synced) -> None:
     gone, made = talk("gone"), talk("made")

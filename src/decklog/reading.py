@@ -54,6 +54,9 @@ class Task(NamedTuple):
     """Names of the other projections that are fed, and the offset from which each wants it."""
     share: int = -1
     """The share of the work that the task has to be in, where a projection says so."""
+    before: tuple[int, bytes] = (0, b"")
+    """Where it is read anew for others than the rows: the offset that rows are wanted from, and the
+    check there."""
     known: Known | None = None
     """What the archive has of it, where that is to be fed."""
     copy: CopyReader | None = None
@@ -67,6 +70,16 @@ class Task(NamedTuple):
         if self.known is not None and self.kind == "jsonl":
             start = min(start, self.known.stop)
         return max(1, self.stat[0] - start)
+
+    @property
+    def stands(self) -> tuple[int, bytes]:
+        """Offset and check of what was read before, and has to stand there still."""
+        return self.before if self.before[0] else (self.offset, self.check)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Device and inode; zeros where it is not one file."""
+        return self.stat[2:]
 
     @property
     def origin(self) -> str:
@@ -240,7 +253,9 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterato
     stat = (-1, *task.stat[1:])
     verbatim = [p.verbatim_bytes for p, _ in fed if p.verbatim]
     tee = verbatim[0] if verbatim else None
-    for chunk in sources.chunks(uri, task.offset, task.check, copy=task.copy, tee=tee):
+    for chunk in sources.chunks(
+        uri, task.offset, task.check, stands=task.stands, place=task.place, copy=task.copy, tee=tee
+    ):
         for p, _ in fed:
             p.chunk(chunk)
         if chunk.continued:
@@ -323,7 +338,7 @@ def _document(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iter
     if task.copy is not None:
         data = b"".join(task.copy.everything())
     else:
-        data = document_bytes(a, uri, task.kind, task.document, task.parts)
+        data = document_bytes(a, uri, task.kind, task.document, task.parts, task.place)
     source = Source(agent=a.name, uri=uri, kind=task.kind)  # type: ignore[arg-type]
     beside = companions(a, uri.partition("#")[0]) if task.beside is None else dict(task.beside)
     version = task.version or a.mark(uri, beside)
@@ -376,11 +391,12 @@ def fingerprints(events: Iterable[Event]) -> bytes:
 
 
 def document_bytes(
-    a: Agent, uri: str, kind: str, document: str, parts: Iterable[str] = ()
-) -> bytes | None:
+    a: Agent, uri: str, kind: str, document: str, parts: Iterable[str] = (),
+    place: tuple[int, int] = (0, 0),
+) -> bytes | None:  # fmt: skip
     """One document as JSON; None when it is too large. Raises OSError, databases.Unreadable."""
     if kind == "json":
-        fd = sources.open_regular(uri)
+        fd = sources.open_regular(uri, place)
         try:
             size = os.fstat(fd).st_size
             if size > sources.MAX_DOCUMENT:

@@ -210,15 +210,20 @@ def matches(fd: int, path: str, offset: int, check: bytes) -> bool:
     return check_hash(read(start, offset - start)) == check
 
 
-def open_regular(path: str) -> int:
+def open_regular(path: str, place: tuple[int, int] = (0, 0)) -> int:
     """A read-only descriptor of a regular file; never blocks on a pipe or device.
 
-    Raises OSError, also for anything that is no regular file.
+    Raises OSError, also for anything that is no regular file, and where another one than that on
+    ``place`` (device, inode), if one is named, has taken its path.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    st = os.fstat(fd)
+    if not stat.S_ISREG(st.st_mode):
         os.close(fd)
         raise OSError(22, "not a regular file", path)
+    if place[1] and (st.st_dev, st.st_ino & BITS) != place:
+        os.close(fd)
+        raise OSError(ESTALE, "replaced since it was looked at", path)
     return fd
 
 
@@ -283,6 +288,8 @@ def chunks(
     offset: int,
     check: bytes = b"",
     *,
+    stands: tuple[int, bytes] = (0, b""),
+    place: tuple[int, int] = (0, 0),
     copy: Opened | None = None,
     tee: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[Chunk]:
@@ -290,19 +297,23 @@ def chunks(
 
     A last line without newline is given out only when it is a whole JSON object; otherwise it
     is left for a later read. A line over MAX_LINE is a chunk of its own, without its bytes.
-    ``copy`` is read in place of the file. ``tee`` is given all bytes that are read from
-    ``offset`` on, unfinished and over-long lines too, before the chunk they are part of.
+    ``place`` is that of the file, see `open_regular`. ``copy`` is read in place of the file.
+    ``tee`` is given all bytes that are read from ``offset`` on, unfinished and over-long lines too,
+    before the chunk they are part of.
 
     Raises OSError; also when the bytes before ``offset`` are not those of ``check`` (any more), or
-    when the file has been cut to less than was read: between a look and a read, or while it is
-    read, its writer may do anything.
+    those before another offset not those of its check (``stands``), or when the file has been cut
+    to less than was read: between a look and a read, or while it is read, its writer may do
+    anything.
     """
     if copy is not None:
         yield from _pieces(_packed_or_not(copy, path), offset, path, check)
         return
-    fd = open_regular(path)
+    fd = open_regular(path, place)
     end = offset
     try:
+        if stands[1] and stands[0] > offset and not matches(fd, path, *stands):
+            raise OSError(ESTALE, "rewritten since it was looked at", path)
         packed = path.endswith(".zst")
         read = _packed_or_not(Descriptor(fd), path)
         for chunk in _pieces(_teed(read, offset, tee) if tee else read, offset, path, check):

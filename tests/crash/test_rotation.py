@@ -4,18 +4,21 @@ sync is made up for by the next one: all that stands there counts, and counts on
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from decklog import reading, sources, sync
+from decklog.search.indexing import Texts
+from decklog.store.sqlite import SqliteStore
+from forked import killed, start, suicide
+from homes import Synced
 from rotating import CHANGES, SLOTS, WRITES, World
 
-PLAIN = [c for c in CHANGES if c is not World.compress]
-"""A packed file is archived only once it was read to its end: killed before that, and rewritten
-before the next sync, it leaves rows that only the store has, and a finding that says so."""
 KILLS = int(os.environ.get("DECKLOG_KILLS", "60"))
 """Of each way of reading. 150 of each, and more, behind `just kills`."""
 
@@ -41,7 +44,7 @@ def test_killed_while_transcripts_rotate(jobs: int, tmp_path: Path) -> None:
 
     def writers(most: int) -> None:
         for _ in range(random.randint(1, most)):
-            step = random.choice(WRITES if random.random() < 0.75 else PLAIN)
+            step = random.choice(WRITES if random.random() < 0.75 else CHANGES)
             step(world, random.randrange(SLOTS), random.randrange(100))
             time.sleep(random.choice((0, 0, 0.002)))
 
@@ -55,5 +58,101 @@ def test_killed_while_transcripts_rotate(jobs: int, tmp_path: Path) -> None:
     assert kills > tries / 4, "hardly any sync was killed"
     deck = world._deck()
     assert deck.store.db.pragma("integrity_check") == "ok"
+    world.rebuild()
+    world.close()
+
+
+@pytest.mark.spec("R41", "R27", "R38")
+def test_killed_between_the_steps_of_a_renaming(tmp_path: Path) -> None:
+    """Store and archive call a source the same, wherever a sync was killed that renamed it."""
+
+    def stopped(world: World, steps: int) -> Callable[[], None]:
+        def work() -> None:
+            left = steps
+
+            def trace(cursor: object, sql: str, values: object) -> bool:
+                nonlocal left
+                left -= sql.startswith("begin")
+                if not left:
+                    suicide()
+                return True
+
+            with Synced(world.home, world.own) as deck:
+                deck.store.db.exec_trace = trace
+                deck.deck.archive.files.index.db.exec_trace = trace
+                deck.sync()
+
+        return work
+
+    for steps in range(1, 40):
+        world = World(tmp_path / str(steps))
+        world.write(0, 4)
+        world.write(1, 4)
+        world.look()
+        world.move(0, 0)
+        world.replace(1, 1)
+        world.close()
+        dead = killed(stopped(world, steps), 20.0)
+        world.replace(0, 1)
+        world.replace(1, 1)
+        world.look(exact=False)
+        world.rebuild()
+        world.close()
+        if not dead:
+            break
+    assert 5 < steps < 39
+
+
+@pytest.mark.spec("R41", "R27")
+def test_rewritten_after_text_and_copy_were_ahead_of_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # one commit at the end
+    world = World(tmp_path)
+    world.write(0, 4)
+    world.look()
+    world.write(0, 4)
+    world.close()
+
+    def work() -> None:
+        SqliteStore.apply = lambda *_: suicide()  # type: ignore[method-assign]
+        with Synced(world.home, world.own) as deck:
+            deck.sync()
+
+    assert killed(work, 20.0)
+    world.replace(0, 1)
+    world.look(exact=False)
+    world.rebuild()
+    world.close()
+
+
+@pytest.mark.spec("R41", "R44")
+def test_a_reading_process_that_outlives_its_caller(tmp_path: Path) -> None:
+    """Nobody else writes to the text index until it has ended."""
+    world = World(tmp_path, jobs=2)
+    for slot in range(2):
+        world.write(slot, 4)
+    late = tmp_path / "late"
+
+    def work() -> None:
+        close = Texts.close
+
+        def slow(self: Texts) -> None:
+            late.touch()
+            time.sleep(0.3)
+            close(self)
+
+        Texts.close = slow  # type: ignore[method-assign]
+        with Synced(world.home, world.own, jobs=2) as deck:
+            deck.sync()
+
+    pid = start(work)
+    until = time.monotonic() + 20
+    while not late.exists():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    world.look()
     world.rebuild()
     world.close()

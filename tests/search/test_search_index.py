@@ -92,6 +92,7 @@ def test_a_store_of_an_older_format_goes_on(tmp_path: Path) -> None:
         db = deck.store.db
         db.create_scalar_function("unpacked", zlib.decompress, 1)
         db.execute("update event set body = unpacked(body)")
+        db.execute("drop table renamed")
         db.pragma("user_version", 2)
     for shard in own.glob("text-*.db*"):
         shard.unlink()

@@ -128,7 +128,8 @@ class Lacking:
     def __init__(self, shards: Shards) -> None:
         self.shards = shards
         self.gone: dict[str, int] = {}
-        """Sources that are not on disk and have no documents, and their bytes; see `behind`."""
+        """Sources that are not on disk and have no documents, or others than the store has events
+        of, and their bytes; see `behind`."""
 
     def behind(self, known: Mapping[str, SourceRow]) -> dict[str, int]:
         """Sources on disk of which the store has rows that the index has no documents of, and the
@@ -141,7 +142,7 @@ class Lacking:
         found = {}
         for uri, row in known.items():
             cursor = cursors.get(row[0])
-            if cursor is None and _gone(uri, row):
+            if _gone(uri, row) and (cursor is None or cursor.offset != row[7]):
                 self.gone[uri] = max(1, row[3])
             if _readable(uri, row) and (cursor is None or not _is_at(cursor, row)):
                 found[uri] = max(1, row[3] - (cursor.offset if cursor else 0))
@@ -155,6 +156,7 @@ class Lacking:
         if task.kind == "jsonl" and task.offset:
             cursor = self.shards[shard_of(task.source)].cursor(task.source)
         offset, line, check, state = task[5:9]
+        before = (task.offset, task.check)
         if cursor is None or not _goes_on(cursor, task):
             start = offset = line = 0
             check = state = b""
@@ -165,7 +167,7 @@ class Lacking:
             elif start < offset:  # only from the beginning on do we know how the reader stands
                 offset, line, check, state = 0, 0, b"", b""
         return task._replace(
-            offset=offset, line=line, check=check, state=state,
+            offset=offset, line=line, check=check, state=state, before=before,
             others=(*task.others, (NAME, start)), share=shard_of(task.source),
         )  # fmt: skip
 

@@ -60,14 +60,21 @@ if TYPE_CHECKING:
         def forget(self, source: int) -> None:
             """Drop all rows read from a source and rewind its cursor."""
 
-        def retire(self, source: int, uri: str) -> None:
-            """Keep what was read of a source whose file was rewritten, under another uri."""
+        def retire(self, source: int, uri: str, copy: int = ...) -> None:
+            """Keep what was read of a source whose file was rewritten, under another uri.
+            ``copy`` is that of it in the archive, which has yet to be told, see `renamed`."""
+
+        def renamed(self) -> list[tuple[int, str]]:
+            """Copies that the archive has yet to call otherwise, and how."""
+
+        def told(self) -> None:
+            """The archive calls all of them so."""
 
         def note(self, agent: str, uri: str, kind: str, reason: str, detail: str) -> None:
             """A finding about a whole file, in place of what was noted of it before."""
 
         def mark_gone(self, sources: Iterable[int], gone: bool) -> None: ...
-        def move(self, source: int, uri: str) -> None: ...
+        def move(self, source: int, uri: str, copy: int = ...) -> None: ...
         def link(self) -> int:
             """Resolve copies and renew sessions and sums of what changed; how many sessions."""
 

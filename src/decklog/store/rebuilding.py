@@ -30,6 +30,9 @@ def rebuilding(folder: str) -> Iterator[SqliteStore]:
             shutil.rmtree(beside, ignore_errors=True)
             os.makedirs(beside, mode=0o700)
             fresh = SqliteStore(beside)
+            fresh.above = old.lock
+            with fresh.writing():
+                fresh.rename(old.renamed())
             try:
                 yield fresh
                 try:

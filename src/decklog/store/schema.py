@@ -5,15 +5,20 @@ on its own; ``part`` numbers the sessions within a source. ``session`` and ``dai
 from them by `decklog.store.link`.
 """
 
-VERSION = 3
-"""2 added the journal, 3 compresses the bodies of events."""
+VERSION = 4
+"""2 added the journal, 3 compresses the bodies of events, 4 notes new names of copies."""
+
+RENAMED = "create table renamed(copy integer primary key, uri not null);"
+"""What the archive has yet to call some of its copies: the store is told first, and notes in the
+same transaction what is left to do, so that the next sync makes up for one killed between."""
 
 TOKENS = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
 MONEY = ("cost", "reported", "priced", "stated", "unpriced")
 """Micro-dollars in all and as the agents reported them; then how many responses had a computed
 price, only a reported one, and none."""
 
-SCHEMA = """
+SCHEMA = f"""
+{RENAMED}
 create table meta(key text primary key, value text) without rowid;
 
 create table source(

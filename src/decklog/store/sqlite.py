@@ -12,12 +12,12 @@ from decklog.boots import boot
 from decklog.errors import StoreBusy, StoreError, StoreTooNew
 from decklog.store import REWRITTEN, journal, queries, statements
 from decklog.store.connection import Connection, Transaction, failure
-from decklog.store.schema import LATE_INDEXES, SCHEMA, TOKENS, VERSION
+from decklog.store.schema import LATE_INDEXES, RENAMED, SCHEMA, TOKENS, VERSION
 from decklog.store.sql import uri_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from decklog.store import SourceRow
@@ -40,6 +40,8 @@ class SqliteStore(queries.Reading):
         self.folder = folder
         self.path = os.path.join(folder, FILE)
         self.lock = -1
+        self.above = -1
+        """The lock of the store in whose place this one is to be put."""
         self._shards: dict[int, Shard] = {}
         old = os.umask(0o077)
         try:
@@ -84,6 +86,8 @@ class SqliteStore(queries.Reading):
             if version < 3:
                 self.db.create_scalar_function("packed", compress, 1)
                 self.db.execute("update event set body = packed(body)")
+            if version < 4:
+                self.db.execute(RENAMED)
             if version < VERSION:
                 self.db.pragma("user_version", VERSION)
 
@@ -170,6 +174,11 @@ class SqliteStore(queries.Reading):
                     ) from None
                 time.sleep(pause)
                 pause = min(0.1, pause * 2)
+
+    @property
+    def locks(self) -> list[int]:
+        """Descriptors of the locks that this process holds."""
+        return [fd for fd in (self.lock, self.above) if fd >= 0]
 
     def _transaction(self) -> Transaction:
         """One short transaction: all of it, or nothing when anything fails."""
@@ -277,13 +286,14 @@ class SqliteStore(queries.Reading):
                 (source,),
             )
 
-    def retire(self, source: int, uri: str) -> None:
+    def retire(self, source: int, uri: str, copy: int = 0) -> None:
         with self._transaction():
             self._soil(source)
+            kept = self.rewritten(uri)
             self.db.execute(
-                "update source set gone = 1, uri = ? where id = ?",
-                (uri_of(self.rewritten(uri)), source),
+                "update source set gone = 1, uri = ? where id = ?", (uri_of(kept), source)
             )
+            self._rename(copy, kept)
             self.db.execute(statements.TROUBLE_OVER, (source,))
             self.db.execute(statements.FINDING, _rewritten(source))
 
@@ -295,24 +305,48 @@ class SqliteStore(queries.Reading):
             n += 1
         return f"{uri}{REWRITTEN}{n}"
 
-    def replace(self, batch: Batch, uri: str) -> str:
+    def replace(self, batch: Batch, uri: str, older: Callable[[str], int] = lambda uri: 0) -> bool:
         """Make room for a document that was read anew.
 
         Rows read of it before go, unless they hold something that is not in the new ones: then
-        they are kept, and the uri they have from now on is returned.
+        they are kept under another uri, and so is the copy that ``older`` gives; whether they were.
         """
         from decklog.store import generations
 
         source = batch.source
         if generations.covered(self.db, batch):
             self.forget(source)
-            return ""
+            return False
         kept = self.rewritten(uri)
         with self._transaction():
             self._soil(source)
             other = generations.set_apart(self.db, source, uri_of(kept))
             self.db.execute(statements.FINDING, _rewritten(other))
-        return kept
+            self._rename(older(uri), kept)
+        return True
+
+    def keep_apart(self, agent: str, uri: str, kind: str, copy: int) -> None:
+        """Make room for what only the archive has, under a uri that it has yet to give it."""
+        with self._transaction():
+            self._reserve(agent, uri, kind)
+            self._rename(copy, uri)
+
+    def _rename(self, copy: int, uri: str) -> None:
+        if copy:
+            self.db.execute("insert or replace into renamed values(?, ?)", (copy, uri_of(uri)))
+
+    def rename(self, copies: Iterable[tuple[int, str]]) -> None:
+        """Take over what the archive has yet to be told from another store."""
+        with self._transaction():
+            for copy, uri in copies:
+                self._rename(copy, uri)
+
+    def renamed(self) -> list[tuple[int, str]]:
+        return [(c, os.fsdecode(u)) for c, u in self.db.execute("select copy, uri from renamed")]
+
+    def told(self) -> None:
+        with self._transaction():
+            self.db.execute("delete from renamed")
 
     def carry(self, source: int) -> None:
         """Take over a source from the store that is attached as ``old``."""
@@ -349,7 +383,7 @@ class SqliteStore(queries.Reading):
                     self.db.execute(statements.TROUBLE_OVER, (source,))
                     self.db.execute(statements.NOTHING_LEFT, (source,))
 
-    def move(self, source: int, uri: str) -> None:
+    def move(self, source: int, uri: str, copy: int = 0) -> None:
         with self._transaction():
             self._soil(source)
             self.db.execute(
@@ -359,6 +393,7 @@ class SqliteStore(queries.Reading):
             self.db.execute(
                 "delete from finding where source = ? and reason = 'rewritten'", (source,)
             )
+            self._rename(copy, uri)
 
     def _soil(self, source: int) -> None:
         self.db.execute(

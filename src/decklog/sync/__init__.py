@@ -237,11 +237,15 @@ def _plan(
     with nullcontext(shards) if shards else closing(_shards(store)) as opened:
         lacking = indexing.Lacking(opened)
         behind = lacking.behind if look_back else None
-        plan = Plan(store, news, behind, copying.renamed if copying else lambda old, new: None)
+        if copying:
+            copying.tell()
+        plan = Plan(store, news, behind, copying.renamed if copying else lambda old, new: 0)
         for (name, path, _, _), found in zip(look.roots, files, strict=True):
             if found or news is None:
                 plan.root(name, path, found)
         tasks = plan.finish()
+        if copying:
+            copying.tell()
         if copying and news is None:
             tasks += copying.gone(tasks, plan.known, plan.met)
             if look_back:
@@ -305,9 +309,9 @@ def _read_all(
             copying.commit()  # no cursor without the bytes it stands for
         for b in group:
             if b.source in documents and b.stat[0] >= 0:
-                kept = store.replace(b, documents[b.source])
+                kept = store.replace(b, documents[b.source], *([copying.older] if copying else []))
                 if kept and copying:
-                    copying.kept(documents[b.source], kept)
+                    copying.tell()
         store.apply(group)
         if copying:
             copying.settle(group)
@@ -320,7 +324,8 @@ def _read_all(
         from decklog.sync import workers
 
         # each shard of the index has one process that writes to it
-        stream = workers.parallel(tasks, day, SHARDS if work.text else jobs, projections)
+        jobs = SHARDS if work.text else jobs
+        stream = workers.parallel(tasks, day, jobs, projections, store.locks)
     else:
         emit = copying.take if copying else lambda copied: None
         stream = reading.read(tasks, day, projections(0, emit))

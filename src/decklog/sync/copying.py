@@ -59,13 +59,16 @@ class Copies(reading.Projection):
         self._copier = copier = Copier(self.packing, known)
         if not self._packed and copier.stop >= start:
             return
-        fd = sources.open_regular(task.uri)
+        fd = sources.open_regular(task.uri, task.place)
         try:
             stop = os.fstat(fd).st_size if self._packed else start
-            looked = not self._packed and task.check
-            if looked and not sources.matches(fd, task.uri, start, task.check):
+            stands, check = task.stands
+            if check and not sources.matches(fd, task.uri, stands, check):
                 raise OSError(ESTALE, "rewritten since it was looked at", task.uri)
             for _ in catch_up(copier, fd, stop):
+                self._send(copier.taken())
+            if self._packed and task.stat[0] >= 0:  # it is whole, however far rows are read of it
+                copier.finish(copier.end, *_told(task.stat, task.version))
                 self._send(copier.taken())
         finally:
             os.close(fd)
@@ -130,25 +133,34 @@ class Copying:
             self._copies[uri] = self.archive.copy(uri)
         return self._copies[uri]
 
-    def renamed(self, old: str, new: str) -> None:
-        """The store is about to call a source otherwise: the archive does, before."""
+    def renamed(self, old: str, new: str) -> int:
+        """The store is about to call a source otherwise; the copy of it (0: there is none), which
+        is called so too when `tell` comes."""
         called = self._called.pop(old, old)
         copy = self.copy(called)
-        if copy is not None:
-            self._called[old] = new  # another file may have taken the name of one that was moved
-            self.archive.add([records.named(copy.id, new)])
-            self.archive.commit()
-            self._copies[called] = None
-            self._copies[new] = copy._replace(uri=new)
+        if copy is None:
+            return 0
+        self._called[old] = new  # another file may have taken the name of one that was moved
+        self._copies[called] = None
+        self._copies[new] = copy._replace(uri=new)
+        return copy.id
 
-    def kept(self, uri: str, new: str) -> None:
-        """A version of a document that says more than the one that was just copied is kept."""
-        self._copies.pop(new, None)
-        versions = [c for c in self.archive.index.versions(uri) if c.superseded]
-        if versions:
-            self.archive.add([records.named(versions[-1].id, new)])
+    def tell(self) -> None:
+        """Call copies what the store calls them: it notes what was renamed, and a sync may have
+        been stopped before it came to that."""
+        names = self.store.renamed()
+        if names:
+            self.archive.add([records.named(copy, uri) for copy, uri in names])
             self.archive.commit()
-            self.apart += 1
+            self.store.told()
+            for _, uri in names:
+                self._copies[uri] = self.archive.copy(uri)
+
+    def older(self, uri: str) -> int:
+        """The version of a document before the one that was just copied, which is to be kept."""
+        versions = [c for c in self.archive.index.versions(uri) if c.superseded]
+        self.apart += len(versions[-1:])
+        return versions[-1].id if versions else 0
 
     def gone(self, tasks: list[Task], known: Mapping[str, SourceRow], met: set[str]) -> list[Task]:
         """Tasks for sources that are not on disk, and not in the store or only in part.
@@ -249,7 +261,7 @@ class Copying:
             return [
                 copy for uri, copy in self._copies.items()
                 if copy is not None and uri not in met and copy.kind in _COPIED and copy.readable
-                and (uri not in rows or rows[uri][3] < 0)
+                and (uri not in rows or rows[uri][3] < 0 or _says_more(copy, rows[uri]))
             ]  # fmt: skip
 
         if not wanted(known):
@@ -283,7 +295,7 @@ class Copying:
             if companion is not None:
                 beside[path] = b"".join(self.archive.open(companion).everything())
         version = copy.version if copy.kind in ("sqlite", "dir") else ""
-        size = copy.size if copy.whole else copy.stop
+        size = copy.stop if copy.kind == "jsonl" else copy.size
         return Task(
             copy.agent, 0, copy.uri, copy.kind, (size, copy.mtime_ns, 0, 0), 0, 0, b"", b"",
             version, copy=self.archive.open(copy), beside=beside,
@@ -298,7 +310,9 @@ class Copying:
             if copy is None or task.kind != "jsonl" or task.uri.endswith(".zst"):
                 continue
             if copy.cursor != task.rows and not self._continues(copy, task.uri):
-                self.renamed(task.uri, self._free(task.uri))
+                kept = self._free(task.uri)
+                self.store.keep_apart(task.agent, kept, task.kind, self.renamed(task.uri, kept))
+        self.tell()
 
     def _continues(self, copy: Copy, path: str) -> bool:
         """True when the file goes on from what the archive has of it."""
@@ -381,6 +395,11 @@ class Copying:
         sizes |= {t.uri: t.stat[0] for t in tasks if t.kind in ("jsonl", "json")}
         places = {uri: n for uri, n in sizes.items() if n > 0 and not uri.endswith(".zst")}
         self.archive.learn(_sample(places, need), self.archive.index.total() + pending)
+
+
+def _says_more(copy: Copy, row: SourceRow) -> bool:
+    """True where bytes were copied, and a sync was stopped before it had the rows of them."""
+    return copy.kind == "jsonl" and copy.stop > row[3]
 
 
 def should_have(uri: str, row: SourceRow) -> bool:

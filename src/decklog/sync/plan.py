@@ -32,12 +32,13 @@ class Plan:
         store: SqliteStore,
         news: News | None = None,
         behind: Behind | None = None,
-        renamed: Callable[[str, str], None] = lambda old, new: None,
+        renamed: Callable[[str, str], int] = lambda old, new: 0,
     ) -> None:
         """A plan of all there is, or, with ``news``, only of what these may concern.
 
         ``behind`` tells which sources another projection has yet to read, though no rows are new;
-        ``renamed`` is told of a source that the store is about to call otherwise.
+        ``renamed`` is told of a source that the store is about to call otherwise, and gives the
+        copy that the archive has of it (0: none), so that the store can note that.
         """
         self.store, self.renamed = store, renamed
         self.news = news
@@ -198,8 +199,8 @@ class Plan:
                        self.store.state(row[0]), row[10])  # fmt: skip
         else:
             if row[7]:
-                self.renamed(seen.path, self.store.rewritten(seen.path))
-                self.store.retire(row[0], seen.path)
+                copy = self.renamed(seen.path, self.store.rewritten(seen.path))
+                self.store.retire(row[0], seen.path, copy)
                 self.retired.add(row[0])
             self._want(a, seen.path, kind, stat)
 
@@ -223,8 +224,7 @@ class Plan:
         row = self.known[uri]
         if row[3:7] != stat and not (kind == "jsonl" and self._appended(seen, row)):
             return None
-        self.renamed(uri, seen.path)
-        self.store.move(row[0], seen.path)
+        self.store.move(row[0], seen.path, self.renamed(uri, seen.path))
         del self.known[uri]
         self.known[seen.path] = row
         if uri in self.behind:

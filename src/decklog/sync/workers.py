@@ -39,10 +39,13 @@ def parallel(
     day: Callable[[int], str],
     jobs: int,
     projections: Callable[[int, Callable[[Copied], None]], Sequence[Projection]],
+    locks: Sequence[int] = (),
 ) -> Iterator[Batch | Step | Told | Copied]:
     """`read` in several processes, one for each share of the tasks. They are forked: a fork starts
     in under a millisecond and shares what is loaded. ``projections`` opens those of a share, in
-    the process that feeds them; it is also given what sends records for the archive.
+    the process that feeds them; it is also given what sends records for the archive. ``locks`` are
+    descriptors of the locks under which they write: where the caller is killed, nobody else gets
+    them before the processes have seen that, and have ended.
 
     Raises SourceError when a worker dies.
     """
@@ -59,9 +62,7 @@ def parallel(
         if pid == 0:
             code = 1
             try:
-                # Above all the store's lock: it would outlive the caller with us.
-                os.closerange(3, writing)
-                os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
+                _close_all_but(writing, *locks)
                 for item in read(share, day, projections(i, partial(_send, writing))):
                     _send(writing, item)
                 code = 0
@@ -83,6 +84,14 @@ def parallel(
             os.close(fd)
             os.waitpid(pid, 0)
         selector.close()
+
+
+def _close_all_but(*kept: int) -> None:
+    start = 3
+    for fd in sorted(kept):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
 
 
 def _widen(pipe: int) -> None:
