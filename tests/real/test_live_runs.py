@@ -156,11 +156,11 @@ ALLOWED = {
 }
 
 
-def run(box: Any, *words: str) -> subprocess.CompletedProcess[bytes]:
+def run(box: Any, *words: str, seconds: float = 120) -> subprocess.CompletedProcess[bytes]:
     env = {**box.env, "PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(
         [sys.executable, "-m", "decklog", "run", box.agent, *words],
-        cwd=box.cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120,
+        cwd=box.cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds,
         check=False,
     )  # fmt: skip
 
@@ -198,3 +198,35 @@ def test_run_prints_what_the_agent_prints(agent: str, sandbox: Callable[..., Any
     time.sleep(1)
     bare_run = box.start("Say hello.").communicate(timeout=90)
     assert (done.returncode, done.stdout.decode()) == (0, bare_run[0])
+
+
+def test_a_run_goes_on_after_a_usage_limit(sandbox: Callable[..., Any]) -> None:
+    """The program names the minute in which its limit ends; then it is asked to go on, once."""
+    resets = str((int(time.time()) // 60 + 1) * 60)
+    claim = "anthropic-ratelimit-unified"
+    limit = {
+        "status": 429,
+        "message": "This request would exceed your account's rate limit.",
+        "headers": {
+            f"{claim}-status": "rejected",
+            f"{claim}-reset": resets,
+            f"{claim}-representative-claim": "five_hour",
+            f"{claim}-5h-status": "rejected",
+            f"{claim}-5h-reset": resets,
+            f"{claim}-overage-status": "rejected",
+        },
+    }
+    turns = [{"error": limit}, {"text": "Finished after the limit."}]
+    box = sandbox("claude", {"turns": turns}, subscriber=True)
+    done = run(box, "--resume-after-limit", "--prompt", "Work.", "--json", seconds=200)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    kinds = [e["type"] for e in events]
+    assert done.returncode == 0, done.stderr.decode()
+    assert kinds.count("usage_limit_resumed") == 1
+    (said,) = [e for e in events if e["type"] == "assistant_message" and "after" in e["content"]]
+    assert kinds.index("usage_limit_hit") < kinds.index("usage_limit_resumed") < events.index(said)
+    with decklog.open(env=box.env) as deck:
+        (resumed,) = deck.limits.all()
+        assert (resumed.state, resumed.attempt, resumed.fallback) == ("completed", 1, False)
+        deck.sync()
+        assert len(list(deck.sessions())) == 1
