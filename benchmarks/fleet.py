@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Measure `decklog ps`, cold: 60 panes of a tmux of its own, 90 agents, as many sessions.
+"""Measure `decklog ps`: cold, and how soon it tells while it watches, and what watching costs.
 
     python benchmarks/fleet.py [--runs 15] [--panes 60] [--agents 90] [--keep]
+    python benchmarks/fleet.py --write docs/performance.md
 
-The agents are real processes that look like Claude Code and Codex from outside, in real panes; the
-transcripts, and the files that Claude Code keeps of its processes, are made up. Each run is a whole
-process; the median of all is told.
+The agents are real processes that look like Claude Code and Codex from outside, in real panes of a
+tmux of their own; what they write is made up: transcripts, the files that Claude Code keeps of its
+processes, notes of hooks, and screens, which are recorded ones. Each run of ``ps`` is a whole
+process, whose median is told; ``ps -w`` is timed from the moment before something is written until
+the line that tells it has been read.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import queue
@@ -23,9 +27,17 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import report
+
 GOAL_MS = 150
+SOON_MS = 250
+IDLE = 1.0
+"""Percent of a core."""
+SCREENS = Path(__file__).parents[1] / "tests" / "screens" / "codex"
 
 
 def main() -> None:
@@ -34,6 +46,8 @@ def main() -> None:
     parser.add_argument("--panes", type=int, default=60)
     parser.add_argument("--agents", type=int, default=90)
     parser.add_argument("--idle", type=int, default=20, help="seconds of watching in peace")
+    parser.add_argument("--changes", type=int, default=40, help="of each kind that are timed")
+    parser.add_argument("--write", type=Path, metavar="docs/performance.md")
     parser.add_argument("--keep", action="store_true", help="tell where it is, and wait")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fleet-"))
@@ -45,6 +59,13 @@ def main() -> None:
         "TZ": "UTC",
     }
     fleet = Fleet(folder, env, args.panes, args.agents)
+    lines = [
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {report.machine()}; load before "
+        f"{os.getloadavg()[0]:.1f}. {args.agents} agents, {args.panes} of them in panes of tmux.",
+        "",
+        "| `ps`, a whole process | wall | least to most | cpu | goal |",
+        "|---|---|---|---|---|",
+    ]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing is left behind
     try:
         fleet.start()
@@ -72,40 +93,87 @@ def main() -> None:
                     1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
                 )
             median = statistics.median(wall)
-            met = "met" if median <= GOAL_MS else "missed"
-            print(
-                f"ps, {name}: {median:.0f} ms ({min(wall):.0f} to {max(wall):.0f}), "
-                f"cpu {statistics.median(cpu):.0f} ms; goal <= {GOAL_MS} ms: {met}"
+            goal = f"≤ {GOAL_MS} ms: {met(median <= GOAL_MS)}" if not flags else ""
+            lines.append(
+                f"| {name} | {median:.0f} ms | {min(wall):.0f} to {max(wall):.0f} ms "
+                f"| {statistics.median(cpu):.0f} ms | {goal} |"
             )
-        watch(fleet, env, args.idle)
+        lines += watch(fleet, env, args.idle, args.changes)
+        print("\n".join(lines))
+        if args.write:
+            report.write(args.write, lines, BEGIN, END)
     finally:
         fleet.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def watch(fleet: Fleet, env: dict[str, str], seconds: int) -> None:
+BEGIN, END = "<!-- fleet: written by benchmarks/fleet.py -->", "<!-- /fleet -->"
+
+
+def met(well: bool) -> str:
+    return "met" if well else "**missed**"
+
+
+class Watching:
+    """A ``ps -w`` and the lines that it tells."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        command = [sys.executable, "-u", "-m", "decklog", "ps", "-w", "--json"]
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        self.lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.lines.get()
+
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            self.lines.put(line)
+
+    def told(self, act: Callable[[], object], pid: int, **expected: str) -> float:
+        """Milliseconds until the agent is told to be so."""
+        while not self.lines.empty():
+            self.lines.get()
+        began = time.perf_counter()
+        act()
+        while True:
+            rows = json.loads(self.lines.get(timeout=10))
+            [row] = [r for r in rows if r["pid"] == pid]
+            if all(row[k] == v for k, v in expected.items()):
+                return 1000 * (time.perf_counter() - began)
+
+
+def watch(fleet: Fleet, env: dict[str, str], seconds: int, changes: int) -> list[str]:
     """What watching costs while nothing happens, and how soon a change is told."""
-    command = [sys.executable, "-u", "-m", "decklog", "ps", "-w", "--json"]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as watching:
-        lines: queue.Queue[str] = queue.Queue()
-        reader = threading.Thread(target=lambda: [lines.put(x) for x in watching.stdout or ()])
-        reader.start()
-        lines.get()
-        time.sleep(3)
-        before = cpu_of(watching.pid)
+    watching = Watching(env)
+    pid = watching.process.pid
+    try:
+        time.sleep(12)
+        before = cpu_of(pid)
         time.sleep(seconds)
-        share = 100 * (cpu_of(watching.pid) - before) / seconds
-        print(f"ps -w, nothing happens: {share:.1f} % of a core")
-        late = []
-        for n in range(15):
-            path, session, cwd = fleet.transcripts[n]
-            began = time.perf_counter()
-            fleet.turn(path, session, cwd, f"Step {n} of it")
-            while f"Step {n} of it" not in lines.get():
-                pass
-            late.append(1000 * (time.perf_counter() - began))
-        print(f"ps -w, a record is told after {statistics.median(late):.0f} ms ({max(late):.0f})")
-        watching.kill()
+        share = 100 * (cpu_of(pid) - before) / seconds
+        lines = [
+            "",
+            "| `ps -w`, from what is written until it is told | median | most | changes | goal |",
+            "|---|---|---|---|---|",
+        ]
+        for kind, change in fleet.changes().items():
+            late = []
+            for n in range(changes):
+                act, who, expected = change(n)
+                late.append(watching.told(act, who, **expected))
+                time.sleep(0.3 + n % 7 / 20)
+            well = met(max(late) <= SOON_MS)
+            lines.append(
+                f"| {kind} | {statistics.median(late):.0f} ms | {max(late):.0f} ms | {changes} "
+                f"| ≤ {SOON_MS} ms: {well} |"
+            )
+        return [
+            *lines,
+            "",
+            f"While nothing happens `ps -w` takes {share:.2f} % of a core (goal ≤ {IDLE:.0f} %: "
+            f"{met(share <= IDLE)}).",
+        ]
+    finally:
+        watching.process.kill()
 
 
 def cpu_of(pid: int) -> float:
@@ -115,6 +183,9 @@ def cpu_of(pid: int) -> float:
 
 def run(command: list[str], env: dict[str, str]) -> bytes:
     return subprocess.run(command, env=env, capture_output=True, check=True).stdout
+
+
+Change = tuple[Callable[[], object], int, dict[str, str]]
 
 
 class Fleet:
@@ -149,6 +220,7 @@ class Fleet:
     def write(self) -> None:
         home = self.folder / "home"
         (home / ".claude" / "sessions").mkdir(parents=True)
+        (self.folder / "own" / "hooks" / "spool").mkdir(parents=True)
         for n, (pid, session) in enumerate(self.pids.items()):
             agent, _, native = session.partition(":")
             cwd = str(home / f"project{n}")
@@ -195,6 +267,63 @@ class Fleet:
                    "content": [{"type": "text", "text": text}], "usage": usage}  # fmt: skip
         self.put(path, {**common, "type": "assistant", "uuid": os.urandom(8).hex(),
                         "requestId": os.urandom(8).hex(), "message": message})  # fmt: skip
+
+    def changes(self) -> dict[str, Callable[[int], Change]]:
+        """By kind of evidence, what makes the nth change: what to do, whose, what is told then."""
+        pids = list(self.pids)
+        claudes = [p for p in pids[: self.panes] if self.pids[p].startswith("claude:")]
+        codexes = [p for p in pids[: self.panes] if self.pids[p].startswith("codex:")]
+
+        def registry(n: int) -> Change:
+            pid = claudes[n % 9]
+            status = "idle" if n // 9 % 2 == 0 else "busy"
+            return lambda: self.state(pid, status), pid, {"state": status}
+
+        def record(n: int) -> Change:
+            pid = pids[n % len(pids)]
+            path, session, cwd = self.transcripts[n % len(pids)]
+            text = f"Step {n} of it"
+            return lambda: self.turn(path, session, cwd, text), pid, {"thought": text}
+
+        def hook(n: int) -> Change:
+            pid = claudes[9 + n % 9]
+            event = "PermissionRequest" if n // 9 % 2 == 0 else "Stop"
+            state = "waiting_approval" if event == "PermissionRequest" else "idle"
+            return lambda: self.note(pid, event), pid, {"state": state}
+
+        def screen(n: int) -> Change:
+            pid = codexes[n % 9]
+            shown = "waiting-approval-shell" if n // 9 % 2 == 0 else "busy-tool-running"
+            state = "waiting_approval" if n // 9 % 2 == 0 else "busy"
+            return lambda: self.show(pid, shown), pid, {"state": state}
+
+        return {"file of its process": registry, "record of its transcript": record,
+                "note of a hook": hook, "screen": screen}  # fmt: skip
+
+    def state(self, pid: int, status: str) -> None:
+        path = self.folder / "home" / ".claude" / "sessions" / f"{pid}.json"
+        at = int(time.time() * 1000)
+        said = json.loads(path.read_text())
+        said |= {"status": status, "updatedAt": at, "statusUpdatedAt": at}
+        path.write_text(json.dumps(said))
+
+    def note(self, pid: int, event: str) -> None:
+        spool = self.folder / "own" / "hooks" / "spool" / "claude.jsonl"
+        data = {"session_id": self.pids[pid].partition(":")[2]}
+        start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        note = {"at": int(time.time() * 1000), "agent": "claude", "event": event, "pid": pid,
+                "start": int(start), "generation": "",
+                "data": base64.b64encode(json.dumps(data).encode()).decode()}  # fmt: skip
+        with spool.open("a") as f:
+            f.write(json.dumps(note) + "\n")
+
+    def show(self, pid: int, name: str) -> None:
+        """On the terminal of that agent, in its pane."""
+        text = (SCREENS / f"{name}.txt").read_text().rstrip().replace("\n", "\r\n")
+        terminal = os.readlink(f"/proc/{pid}/fd/1")
+        fd = os.open(terminal, os.O_WRONLY | os.O_NOCTTY)
+        os.write(fd, f"\x1b[2J\x1b[H{text}".encode())
+        os.close(fd)
 
     def put(self, path: Path, record: dict[str, object]) -> None:
         now = time.time()

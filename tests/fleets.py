@@ -86,6 +86,9 @@ class Table:
     def numbers(self) -> frozenset[int]:
         return frozenset(self.processes)
 
+    def argv(self, pid: int) -> tuple[str, ...]:
+        return tuple(self.processes[pid].argv)
+
     def list(self, deadline: float) -> list[Process]:
         self.lists += 1
         if self.fails:

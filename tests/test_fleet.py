@@ -551,6 +551,8 @@ def test_hooks_on_the_command_line(env: dict[str, str], home: Path) -> None:
     wrong = decklog(env, "hooks", "install", "--agent", "claude", "--json")
     assert (wrong.code, wrong.error["error"]) == (2, "UsageError")
     assert str(settings) in wrong.error["message"]
-    assert decklog(env, "hooks", "install", "--agent", "pi").code == 2
-    assert decklog(env, "hooks", "install", "--agent", "nobody").code == 3
+    without = decklog(env, "hooks", "install", "pi")
+    assert (without.code, "claude, codex, gemini" in without.err) == (2, True)
+    unknown = decklog(env, "hooks", "install", "nobody")
+    assert (unknown.code, "known agents: claude" in unknown.err) == (3, True)
     assert os.listdir(settings.parent) == ["settings.json"]

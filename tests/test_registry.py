@@ -116,7 +116,7 @@ def test_a_large_file_is_carried_over(folder: str, monkeypatch: pytest.MonkeyPat
     assert Path(folder, "panes.log").stat().st_size < 8000
     seqs = [e.seq for e in fresh.events(after=40)]
     assert seqs == list(range(seqs[0], 62))
-    assert len(list(Path(folder).glob("panes.log.0*"))) <= registry.OLD
+    assert len(list(Path(folder).glob("panes.log.0*"))) <= checked.OLD
 
 
 def test_unknown_fields_of_a_newer_version_are_no_damage(folder: str) -> None:

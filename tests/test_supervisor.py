@@ -57,6 +57,7 @@ def test_create(crew: Crew) -> None:
         pid=one.pid,
         start_ticks=one.start_ticks,
         boot=one.boot,
+        host=os.uname().nodename,
         generation=one.generation,
         created_at=one.created_at,
     )
@@ -211,6 +212,25 @@ def test_a_pane_that_is_closed_is_lost_and_known(crew: Crew) -> None:
     assert gone is not None
     assert (gone.standing, gone.why, rows[one.id].pane) == ("lost", "its pane was closed", None)
     assert gone.session == one.session
+
+
+def test_panes_of_another_container_with_the_same_folder_are_left_alone(crew: Crew) -> None:
+    theirs = Supervised(
+        id="theirs", name="far", agent="claude", cwd=str(crew.project), session="claude:x",
+        socket="/nowhere/decklog", pid=1, start_ticks=2, boot="another", host="another",
+    )  # fmt: skip
+    ours = structs.replace(theirs, id="ours", name="near", host="")
+    for one in (theirs, ours):
+        crew.boss.registry.add("created", one, 1)
+    assert [r.id for r in crew.boss.rows()] == ["ours"]
+    assert {n: p.standing for n, p in crew.boss.registry.panes().items()} == {
+        "theirs": "live",
+        "ours": "lost",
+    }
+    assert [r.id for r in crew.boss.rows(everything=True)] == ["theirs", "ours"]
+    crew.boss.registry.add("lost", structs.replace(theirs, standing="lost"), 2)
+    assert [p.pane.id for p in crew.boss.plan()] == ["ours"]
+    assert "another machine" in crew.boss.plan(["far"])[0].problem
 
 
 @pytest.mark.spec("R81", "R82", "D22", "DW1", "DW5")

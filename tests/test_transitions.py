@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from decklog import transitions
+from decklog import checked, transitions
 from decklog.model.fleet import AgentState, Evidence, Identity, StateEvent, Transition
 from decklog.state import observed, replay, steps
 from decklog.transitions import Transitions
@@ -92,7 +92,7 @@ def test_a_large_file_is_begun_anew_and_old_ones_go(
     assert left[0].root.pid == 8  # it still runs, so its last event is carried along
     assert left[-1].transition == found[77].transition
     files = list(Path(folder).glob("states.log*"))
-    assert len(files) <= 1 + transitions.OLD
+    assert len(files) <= 1 + checked.OLD
     assert sum(f.stat().st_size for f in files) < 4 * 2 * 4000
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from decklog import durable
+from decklog import agents, durable
 from decklog.agents import Agent
 from decklog.errors import DecklogError, UsageError
 
@@ -149,7 +149,11 @@ class Hooks:
     def _file(self, agent: Agent) -> str:
         path = agent.hook_file(self.env) if agent.hooks() else ""
         if not path:
-            raise UsageError(f"{agent.title} has no hooks that decklog knows")
+            others = ", ".join(a.name for a in agents.every() if a.hooks())
+            raise UsageError(
+                f"{agent.title} has no hooks that decklog knows",
+                hint=f"agents with hooks: {others}",
+            )
         return os.path.realpath(path)
 
     def _entries(self, agent: Agent) -> dict[str, dict[str, Any]]:

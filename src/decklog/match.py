@@ -180,7 +180,7 @@ class _Pool:
                 given = [c for c in by_process[p.identity[1:]] if _same_boot(c.process, p)]
                 given += [c for c in loose[p.pid] if self._fits(c, p)]
                 for evidence in (
-                    *(self._claimed(tree, c) for c in given),
+                    *(_evidence(c.kind, f"{tree.agent}:{c.native}", c.at, c.detail) for c in given),
                     *self._files(tree, p, observed, held),
                 ):
                     self._keep(found, evidence)
@@ -201,10 +201,6 @@ class _Pool:
     def _fits(claim: Claim, p: Process) -> bool:
         """A file that names only a pid: it has to be younger than the process."""
         return claim.at is None or p.started_at is None or claim.at >= p.started_at - DRIFT
-
-    @staticmethod
-    def _claimed(tree: AgentProcess, claim: Claim) -> Evidence:
-        return _evidence(claim.kind, f"{tree.agent}:{claim.native}", claim.at, claim.detail)
 
     def _files(
         self,

@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from decklog.boots import boot
+from decklog.boots import numbering
 from decklog.errors import Denied, NotFound, SourceError
 from decklog.model.fleet import AgentProcess, Identity, Process
 
@@ -42,9 +42,13 @@ class Table(Protocol):
     """Where processes are seen. The fake one of tests answers the same."""
 
     boot: str
+    """Two processes with one number are told by it: see `decklog.boots.numbering`."""
 
     def numbers(self) -> frozenset[int]:
         """The pids of all processes, at next to no cost; zombies too."""
+
+    def argv(self, pid: int) -> tuple[str, ...]:
+        """The command line of one process; empty where there is none, or it has gone."""
 
     def list(self, deadline: float) -> list[Process]:
         """All processes with pid, start ticks, parent, terminal and argv; no zombies."""
@@ -64,10 +68,13 @@ class Linux:
         self.hertz = os.sysconf("SC_CLK_TCK")
         self._argv: dict[str, tuple[int, bytes, tuple[str, ...]]] = {}
         """By pid: start, name and argv at the last look; another program has another name."""
-        self.boot = boot(root)
+        self.boot = numbering(root)
 
     def numbers(self) -> frozenset[int]:
         return frozenset(int(name) for name in self._names())
+
+    def argv(self, pid: int) -> tuple[str, ...]:
+        return _words(self._read(str(pid), "cmdline"))
 
     def _names(self) -> list[str]:
         try:
@@ -179,6 +186,12 @@ class Elsewhere:
 
     def numbers(self) -> frozenset[int]:
         return frozenset(self.psutil.pids())
+
+    def argv(self, pid: int) -> tuple[str, ...]:
+        try:
+            return tuple(self.psutil.Process(pid).cmdline())
+        except self.psutil.Error:
+            return ()
 
     def list(self, deadline: float) -> list[Process]:
         found = []
@@ -304,6 +317,13 @@ def snapshot(
     return sorted(trees, key=lambda t: (t.root.start_ticks, t.root.pid))
 
 
+def any_of(agents: Iterable[Agent], pids: Iterable[int], *, of: Table | None = None) -> bool:
+    """Whether one of these processes is an agent by its argv."""
+    seen = of or table()
+    known = tuple(agents)
+    return any(argv and any(_claiming(argv, known)) for argv in map(seen.argv, pids))
+
+
 class _Known(NamedTuple):
     agent: Agent
     said: Invocation
@@ -311,15 +331,7 @@ class _Known(NamedTuple):
 
 
 def _recognise(p: Process, known: Sequence[Agent], seen: Table) -> _Known | None:
-    from decklog.agents import set_aside
-
-    for agent in known:
-        try:
-            if _said(agent, p.argv, "") is None:
-                continue
-        except Exception as error:  # of an installed agent: the others are seen all the same
-            set_aside(agent.name, error)
-            continue
+    for agent in _claiming(p.argv, known):
         looked = seen.look(p, files=agent.holds_files)
         if looked is None:
             return None
@@ -327,6 +339,18 @@ def _recognise(p: Process, known: Sequence[Agent], seen: Table) -> _Known | None
         if said is not None:
             return _Known(agent, said, msgspec.structs.replace(looked, agent=agent.name))
     return None
+
+
+def _claiming(argv: tuple[str, ...], known: Iterable[Agent]) -> Iterator[Agent]:
+    """Agents that a process may be, by its argv alone."""
+    from decklog.agents import set_aside
+
+    for agent in known:
+        try:
+            if _said(agent, argv, "") is not None:
+                yield agent
+        except Exception as error:  # of an installed agent: the others are seen all the same
+            set_aside(agent.name, error)
 
 
 @lru_cache(maxsize=4096)

@@ -2,49 +2,31 @@
 
 ``fleet/states.log`` below our data folder. Whoever looks at the fleet writes what it notices; what
 another process has noticed already is not written again. Each event carries the state before and
-the evidence that decided, so that it can be checked without the agent. When the file has grown
-large a new one begins, with the last event of each agent that still runs; so many older ones stay.
+the evidence that decided, so that it can be checked without the agent. A new file begins with the
+last event of each agent that still runs.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from decklog import checked, durable
+from decklog.checked import Book
 from decklog.model.fleet import Identity, StateEvent
 
 NAME = "states.log"
 LARGE = 1 << 20
 """Bytes from which on a new file is begun: some seven hundred events."""
-OLD = 3
-"""Older files that are kept."""
 OVER = ("exited", "lost")
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(StateEvent).decode
 
-
-class Transitions:
-    """All changes of state that were noticed lately. Reading waits for nobody."""
+class Transitions(Book[StateEvent]):
+    """All changes of state that were noticed lately."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.path = f"{folder}/{NAME}"
-        self._offset = self._inode = self._seq = 0
+        super().__init__(folder, NAME, StateEvent, LARGE)
         self._last: dict[Identity, StateEvent] = {}
-
-    def events(self, after: int = 0) -> list[StateEvent]:
-        """What was noticed after that sequence number, oldest first, as far back as files reach."""
-        found: dict[int, StateEvent] = {}
-        for path in (*self._older(), self.path):
-            for event in checked.texts(checked.read(path)[0], _decode):
-                if event is not None and event.seq > after:
-                    found.setdefault(event.seq, event)
-        return [found[seq] for seq in sorted(found)]
 
     def add(self, noticed: Sequence[StateEvent]) -> list[StateEvent]:
         """Write down what is news, in one piece; that, with its numbers.
@@ -54,20 +36,11 @@ class Transitions:
         """
         if not noticed:
             return []
-        durable.private_folder(self.folder)
-        while True:
-            with durable.Appender(self.path) as file, file.locked():
-                end = self._catch_up()
-                if os.fstat(file.fd).st_ino != self._inode:
-                    continue  # a new file was begun while we waited
-                if file.size() > end:
-                    durable.cut(file.fd, self.path, end)  # a torn tail, kept beside
-                news = self._news(noticed)
-                if news:
-                    file.append(b"".join(map(_line, news)))
-                if self._catch_up() > LARGE:
-                    self._begin_anew()
-                return news
+        with self._writing() as file:
+            news = self._news(noticed)
+            if news:
+                file.append(b"".join(map(self._line, news)))
+            return news
 
     def _news(self, noticed: Sequence[StateEvent]) -> list[StateEvent]:
         found = []
@@ -83,36 +56,12 @@ class Transitions:
             found.append(event)
         return found
 
-    def _catch_up(self) -> int:
-        data, inode = checked.read(self.path, self._offset)
-        if inode != self._inode:
-            data, self._inode = checked.read(self.path)
-            self._offset = 0
-        whole = data.rfind(b"\n") + 1
-        for event in checked.texts(data[:whole], _decode):
-            if event is not None:
-                self._seq = max(self._seq, event.seq)
-                self._last[event.root] = event
-        self._offset += whole
-        return self._offset
+    def _take(self, event: StateEvent) -> None:
+        self._last[event.root] = event
 
-    def _begin_anew(self) -> None:
-        """Under the lock of the old file: whoever waits for it sees that its name is another's."""
+    def _carried(self) -> Iterable[StateEvent]:
         self._last = {w: e for w, e in self._last.items() if e.transition.new not in OVER}
-        kept = sorted(self._last.values(), key=lambda e: e.seq)
-        older = self._older()
-        number = int(older[-1].rpartition(".")[2]) + 1 if older else 1
-        os.link(self.path, f"{self.path}.{number:06d}")
-        durable.replace(self.path, b"".join(map(_line, kept)))
-        for path in older[: max(0, len(older) + 1 - OLD)]:
-            with suppress(OSError):
-                os.unlink(path)
-
-    def _older(self) -> list[str]:
-        with suppress(OSError):
-            names = sorted(n for n in os.listdir(self.folder) if n.startswith(f"{NAME}."))
-            return [f"{self.folder}/{n}" for n in names if n.rpartition(".")[2].isdigit()]
-        return []
+        return sorted(self._last.values(), key=lambda e: e.seq)
 
 
 def _follows(before: StateEvent, event: StateEvent) -> bool:
@@ -121,7 +70,3 @@ def _follows(before: StateEvent, event: StateEvent) -> bool:
     was, at = old.at or 0, new.at or 0
     later = was < at or (was == at and old.new == new.old)
     return later and (old.new, old.code) != (new.new, new.code)
-
-
-def _line(event: StateEvent) -> bytes:
-    return checked.line(_encode(event))

@@ -265,7 +265,7 @@ class Agent:
 
     def own_files(self, env: Mapping[str, str]) -> tuple[str, ...]:
         """Patterns of the files it keeps of its running processes; ``{pid}`` stands for the pid,
-        ``*`` for one name."""
+        ``*`` for one name. ``env`` always holds HOME."""
         return ()
 
     def own(self, path: str, data: bytes) -> Own | None:
@@ -284,7 +284,7 @@ class Agent:
         return ()
 
     def hook_file(self, env: Mapping[str, str]) -> str:
-        """The settings that hooks go into."""
+        """The settings that hooks go into; ``env`` always holds HOME."""
         return ""
 
     def hook_session(self, data: Mapping[str, Any]) -> str:

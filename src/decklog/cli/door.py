@@ -118,7 +118,12 @@ def _sessions(context: click.Context, param: click.Parameter, typed: str) -> lis
         return []
 
 
-_COMPLETERS: dict[str, Completer] = {"agent": _agents, "session": _sessions, "subject": _sessions}
+_COMPLETERS: dict[str, Completer] = {
+    "agent": _agents,
+    "names": _agents,
+    "session": _sessions,
+    "subject": _sessions,
+}
 """By the name of an option or argument."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")

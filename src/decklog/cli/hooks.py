@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def install(*, sample: bool, **values: Any) -> int:
     """Add our hooks to the settings of agents."""
     with decks.open_deck(sample, no_sync=True) as deck:
-        done = deck.fleet.install_hooks(values["agent"])
+        done = deck.fleet.install_hooks(_names(values))
     if not done:
         raise NotFound("no agent with hooks is set up here", hint="name one with --agent")
     return _tell(done, values, "installed", "were there")
@@ -23,20 +23,24 @@ def install(*, sample: bool, **values: Any) -> int:
 def remove(*, sample: bool, **values: Any) -> int:
     """Put the settings of agents back."""
     with decks.open_deck(sample, no_sync=True) as deck:
-        done = deck.fleet.remove_hooks(values["agent"])
+        done = deck.fleet.remove_hooks(_names(values))
     return _tell(done, values, "removed", "were not there")
 
 
 def status(*, sample: bool, **values: Any) -> int:
     """Which agents have our hooks."""
     with decks.open_deck(sample, no_sync=True) as deck:
-        found = deck.fleet.hook_status(values["agent"])
+        found = deck.fleet.hook_status(_names(values))
     if values["json"]:
         output.json_array(i._asdict() for i in found)
         return 0
     rows = [(i.agent, "installed" if i.installed else "no", i.path, i.note) for i in found]
     tables.show(("AGENT", "HOOKS", "SETTINGS", "NOTE"), rows, shrink=(3,), front=(2,))
     return 0
+
+
+def _names(values: dict[str, Any]) -> list[str]:
+    return [*values["names"], *values["agent"]]
 
 
 def _tell(done: list[Any], values: dict[str, Any], changed: str, same: str) -> int:

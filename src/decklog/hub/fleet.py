@@ -409,6 +409,10 @@ class Fleet:
             return (self.table or processes.table()).numbers()
         return frozenset()
 
+    def agents_among(self, pids: Iterable[int]) -> bool:
+        """Whether one of these processes is an agent, by its command line."""
+        return processes.any_of(self.agents.values(), pids, of=self.table)
+
     def _screens(self, found: Iterable[Running]) -> dict[int, Sequence[Evidence]]:
         """What the screens of those agents say that do not state their state themselves."""
         from decklog import tmux

@@ -6,6 +6,7 @@ next look has less to go by, and reads more.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,8 +45,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Written(msgspec.Struct, frozen=True):
-    code: str
-    """What is kept for one version of decklog is nothing to another."""
+    mark: str
+    """What is kept by one version of decklog, on one host, is nothing to another."""
     seen: tuple[Seen, ...]
 
 
@@ -59,7 +60,7 @@ class Memory:
         self._written = float("-inf")
         with suppress(OSError, msgspec.MsgspecError):
             written = msgspec.json.decode(_read(f"{self.folder}/{SEEN}"), type=_Written)
-            if written.code == code():
+            if written.mark == _mark():
                 self.seen = {one.root: one for one in written.seen}
 
     @cached_property
@@ -94,7 +95,7 @@ class Memory:
         if late and now != self.seen:
             self._written = time.monotonic()
             self.seen = now
-            self._replace(SEEN, msgspec.json.encode(_Written(code(), tuple(seen))))
+            self._replace(SEEN, msgspec.json.encode(_Written(_mark(), tuple(seen))))
 
     def _replace(self, name: str, data: bytes) -> None:
         from decklog import durable
@@ -102,6 +103,10 @@ class Memory:
         with suppress(DecklogError):
             durable.private_folder(self.folder)
             durable.replace(f"{self.folder}/{name}", data, wait=False)
+
+
+def _mark() -> str:
+    return f"{os.uname().nodename} {code()}"
 
 
 def _read(path: str) -> bytes:

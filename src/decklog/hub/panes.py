@@ -155,7 +155,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "cwd": (who.process.cwd if who else "") or (one.cwd if one else pane.cwd if pane else ""),
         "session": (who.session if who else "") or (one.session if one else "") or None,
         "standing": one.standing if one else "",
-        "state": one.standing if one and gone else state.state if state else "unknown",
+        "state": row.state,
         "since": one.ended_at if one and gone else state.since if state else None,
         "confidence": state.confidence if state else 0.0,
         "evidence": msgspec.to_builtins(state.evidence) if state else [],

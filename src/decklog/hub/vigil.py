@@ -29,7 +29,7 @@ FILES_EVERY = 2.0
 NUMBERS_EVERY = 0.5
 """Seconds between looks at the numbers of all processes."""
 PROCESSES_EVERY = 2.0
-"""Seconds between looks at the process table, at least: where one of ours has gone, at once."""
+"""Seconds between looks at the process table, at least; where one of ours has gone, at once."""
 PROCESSES_ANYWAY = 10.0
 """The same, at most: a process may have become another program, or a zombie."""
 SYNC_EVERY = 1.0
@@ -59,6 +59,10 @@ class Vigil:
         self._unread = True
         """Whether something was written that the store may not have."""
         self._numbers: frozenset[int] = frozenset()
+        self._began: frozenset[int] = frozenset()
+        """Processes that were not looked at yet."""
+        self._stirred = False
+        """Whether agents may have begun, or be on other sessions than before."""
         self._roots: list[Identity] = []
         never = float("-inf")
         self._files = self._numbered = self._processes = self._synced = self._made = never
@@ -113,12 +117,17 @@ class Vigil:
             return False
         self._numbered = now
         numbers = self.fleet.numbers()
-        ended = any(who.pid not in numbers for who in self._roots)
         since = now - self._processes
-        changed = numbers != self._numbers and since > PROCESSES_EVERY
-        if not (ended or changed or since > PROCESSES_ANYWAY):
+        new, self._numbers = numbers - self._numbers, numbers
+        self._began |= new
+        if since > PROCESSES_EVERY:  # late enough for a new one to have become what it is
+            self._stirred |= self.fleet.agents_among(self._began)
+            self._began = new
+        ended = any(who.pid not in numbers for who in self._roots)
+        stirred = self._stirred and since > PROCESSES_EVERY
+        if not (ended or stirred or since > PROCESSES_ANYWAY):
             return False
-        self._processes, self._numbers = now, numbers
+        self._processes, self._stirred = now, False
         before, self._roots = self._roots, [t.root.identity for t in self.fleet.processes()]
         return before != self._roots
 
@@ -133,6 +142,7 @@ class Vigil:
             return False
         self._files = now
         self._unread |= woken
+        self._stirred |= woken
         self.alarm.attend(self.fleet.folders())
         if self.fleet.changed(self._stamps) is self._stamps:
             return False

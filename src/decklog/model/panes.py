@@ -60,6 +60,8 @@ class Supervised(Struct, frozen=True, kw_only=True):
     """The process in the pane, with its start, so that another one is told from it."""
     start_ticks: int = 0
     boot: str = ""
+    host: str = ""
+    """Name of the machine, or container, that it runs on: of those on others nothing is seen."""
     generation: str = ""
     """New with every start of its program."""
     standing: Standing = "live"

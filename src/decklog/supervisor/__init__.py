@@ -28,7 +28,7 @@ from decklog.supervisor.delivery import READY, Sending, Witness, checked
 from decklog.supervisor.ending import GRACE, Ended, end
 from decklog.supervisor.reconcile import TWICE_MS, Answer, Sighting, is_same, reconcile
 from decklog.supervisor.registry import Registry
-from decklog.supervisor.starting import Plan, Request, Starting
+from decklog.supervisor.starting import Plan, Request, Starting, host, is_here
 
 __all__ = ["Delivery", "Ended", "Occupant", "Plan", "Row", "Sight", "Supervisor"]
 
@@ -53,6 +53,15 @@ class Row(NamedTuple):
     @property
     def id(self) -> str:
         return self.supervised.id if self.supervised else self.pane.id if self.pane else ""
+
+    @property
+    def state(self) -> str:
+        """That of the agent; of one that is supervised no more how it ended."""
+        if self.supervised is not None and self.supervised.standing != "live":
+            return self.supervised.standing
+        if self.pane is not None and self.pane.dead:
+            return "exited"  # with what code tmux may still have to learn
+        return self.occupant.state.state if self.occupant else "unknown"
 
 
 class Supervisor:
@@ -101,7 +110,7 @@ class Supervisor:
         if not known or not self._sockets:
             self._sockets = dict.fromkeys(s.socket for s in tmux.servers(self.env))
             for one in self.registry.panes().values():
-                if one.standing in ("live", "lost"):
+                if one.standing in ("live", "lost") and is_here(one):
                     self._sockets[one.socket] = None
         sockets = self._sockets
         at = self.clock()
@@ -152,7 +161,7 @@ class Supervisor:
         known = self.registry.panes()
         events = [
             self.registry.add(change.happened, change.pane, seen.at)
-            for change in reconcile(known.values(), seen, self._missed)
+            for change in reconcile(filter(is_here, known.values()), seen, self._missed)
         ]
         # a pane of ours that nobody wrote down: its maker ended in between
         unknown = [p for p in seen.panes if p.ours and p.ours not in known]
@@ -189,7 +198,7 @@ class Supervisor:
         live = {r.supervised.id for r in rows if r.supervised}
         for one in known.values():
             there = self.registry.get(one.id) or one
-            wanted = there.standing in ("live", "lost") and not there.restored_as
+            wanted = there.standing in ("live", "lost") and not there.restored_as and is_here(one)
             if there.id not in live and (wanted or everything):
                 rows.append(Row(None, there))
         return rows
@@ -406,6 +415,7 @@ def _found(pane: Pane, at: int) -> Supervised:
         pid=pane.pid,
         start_ticks=ticks or 0,
         boot=processes.table().boot,
+        host=host(),
         created_at=pane.created_at or at,
     )
 

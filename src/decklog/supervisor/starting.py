@@ -213,7 +213,8 @@ class Starting:
             if one.standing in ("lost", "exited", "killed") and not one.restored_as
         ]
         if not refs:
-            return [self._plan(one, force) for one in ended if one.standing == "lost"]
+            here = (one for one in ended if is_here(one))
+            return [self._plan(one, force) for one in here if one.standing == "lost"]
         wanted = []
         for ref in refs:
             found = [p for p in ended if ref in (p.id, p.name, p.session)]
@@ -223,6 +224,8 @@ class Starting:
         return [self._plan(one, force) for one in wanted]
 
     def _plan(self, one: Supervised, force: bool) -> Plan:
+        if not is_here(one):
+            return Plan(one, problem=f"it was on another machine, {one.host}")
         try:
             launch = _launch(_agent(one.agent))
             self._program(one.agent, launch)
@@ -267,6 +270,16 @@ class Starting:
         return plan._replace(restored=new)
 
 
+def host() -> str:
+    """What the registry calls this machine, or container."""
+    return os.uname().nodename
+
+
+def is_here(one: Supervised) -> bool:
+    """Whether it is on this machine, whatever that was called then: several may share a folder."""
+    return one.host in ("", host()) or one.boot == processes.table().boot
+
+
 def _agent(name: str) -> str:
     """The agent that a word means: its name, a path to its program, or another name of it."""
     word = os.path.basename(name.strip()).lower()
@@ -304,6 +317,7 @@ def _in(one: Supervised, pane: Pane, at: int) -> Supervised:
         pid=pane.pid,
         start_ticks=table.start_ticks(pane.pid) or 0,
         boot=table.boot,
+        host=host(),
         created_at=at,
     )
 

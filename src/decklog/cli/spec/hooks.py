@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from decklog.cli.spec import JSON, Command, Option
+from decklog.cli.spec import JSON, Argument, Command, Option
 
 WHICH = Option("agent", "only of this agent (may be repeated)", many=True)
+AGENTS = (Argument("names", many=True, required=False, metavar="[AGENT]..."),)
 
 COMMANDS = (
     Command(
@@ -12,6 +13,7 @@ COMMANDS = (
         "hooks:install",
         "Add hooks to the settings of agents; what is there stays.",
         (WHICH, JSON),
+        arguments=AGENTS,
         group="hooks",
     ),
     Command(
@@ -19,7 +21,15 @@ COMMANDS = (
         "hooks:remove",
         "Put the settings of agents back as they were.",
         (WHICH, JSON),
+        arguments=AGENTS,
         group="hooks",
     ),
-    Command("status", "hooks:status", "Which agents have hooks.", (WHICH, JSON), group="hooks"),
+    Command(
+        "status",
+        "hooks:status",
+        "Which agents have hooks.",
+        (WHICH, JSON),
+        arguments=AGENTS,
+        group="hooks",
+    ),
 )
