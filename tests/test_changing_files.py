@@ -42,6 +42,33 @@ def test_a_file_that_is_renamed_and_goes_on(home: Path, deck: Synced) -> None:
     assert deck.dump() == clean(home, home.parent / "new")
 
 
+@pytest.mark.spec("R36")
+def test_a_second_name_of_a_file_that_was_read_under_both(home: Path, deck: Synced) -> None:
+    first, second = (home / talk(name).path for name in ("first", "second"))
+    for path in (first, second):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(talk("first").data)
+        deck.sync()
+    os.utime(first, ns=(second.stat().st_mtime_ns,) * 2)
+    second.unlink()
+    second.hardlink_to(first)
+    deck.sync()
+    uri = {"uri": str(second)}
+    deck.store.db.execute(
+        "update source set (device, inode) = (select device, inode from source where uri <> :uri) "
+        "where uri = :uri",
+        uri,
+    )
+    deck.store.put("fingerprint", "")
+    deck.sync()
+    gone = {str(u): g for u, g in deck.store.db.execute("select uri, gone from source")}
+    assert gone == {str(first): 0, str(second): 1}
+    first.unlink()
+    deck.sync()
+    gone = {str(u): g for u, g in deck.store.db.execute("select uri, gone from source")}
+    assert gone == {str(first): 1, str(second): 0}
+
+
 @pytest.mark.spec("R36", "R38")
 def test_another_file_that_takes_a_path_between_the_look_and_the_read(
     home: Path, deck: Synced

@@ -70,7 +70,7 @@ BROKEN: dict[str, tuple[object, str, object]] = {
     "growth is believed": (plan.Plan, "_appended", lambda self, seen, row: True),
     "bytes before the cursor are not compared": (sources, "matches", lambda *given: True),
     "unfinished lines are taken": (sources, "_whole", bool),
-    "what was rewritten is forgotten": (SqliteStore, "retire", lambda self, source, uri:
+    "what was rewritten is forgotten": (SqliteStore, "retire", lambda self, source, uri, copy=0:
                                         self.forget(source)),
 }  # fmt: skip
 

@@ -75,8 +75,11 @@ class Plan:
         for file in sorted(files):  # a fixed order, whatever the file system's is
             row = known.get(file[0])
             if row is not None and row[3:7] == file[2:6] and row[2] != "sqlite":
+                counts = row[2] not in ("other", "companion")
+                if counts and file[4:6] in inodes:
+                    continue  # another name of a file that was met already, once read under both
                 met.add(file[0])
-                if row[2] not in ("other", "companion"):
+                if counts:
                     inodes.add(file[4:6])
                     self.present += 1
                     if file[0] in self.behind:
