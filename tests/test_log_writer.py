@@ -362,3 +362,16 @@ def test_what_is_known_of_a_session_survives_the_writer(logs: Logs) -> None:
         wrapper_session_id="s1", provider="claude", provider_session_id="n1",
         log_path=writer.log.path, started_at="2025-11-24T16:00:02.000Z", events=1,
     )  # fmt: skip
+
+
+def test_the_end_of_a_session_leaves_its_sealed_segments_compressed(tmp_path: Path) -> None:
+    logs = Logs(str(tmp_path), segment_bytes=1000)
+    with logs.open("s1", agent="claude") as writer:
+        for n in range(30):
+            writer.emit(said(f"line {n}"))
+        writer.finish()
+        names = sorted(os.listdir(writer.log.folder))
+    sealed = [n for n in names if n[0] == "0"][:-1]
+    assert len(sealed) > 3
+    assert all(n.endswith(".jsonl.zst") for n in sealed)
+    assert [e.kind for e in logs.read("s1")][-1] == "session_ended"

@@ -39,7 +39,7 @@ def ls(*, sample: bool, **values: Any) -> int:
                     tables.cut(_tail(r["cwd"]), 24),
                     figures.number(r["tree_usage"]["output"]),
                     figures.money(r["tree_cost"]["micro_usd"]),
-                    tables.cut(r["title"], 80),
+                    tables.cut(r["title"], tables.TITLE),
                 )
                 for r in rows
             ],

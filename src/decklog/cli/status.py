@@ -46,7 +46,7 @@ def status(*, sample: bool, **values: Any) -> int:
         output.emit(f"\n{output.bold('Last sessions')}")
         for r in latest:
             told = f"{decks.short(r['id'])}  {deck.zone.text(r['last_at'])}  {r['agent']:<9} "
-            output.emit(_fitting(f"  {told} {r['title']}"))
+            output.emit(_fitting(f"  {told} {tables.cut(r['title'], tables.TITLE)}"))
         if findings:
             places = figures.count(findings, "place")
             output.write(f"\n{places} in the transcripts could not be read as written.")

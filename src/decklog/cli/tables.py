@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+TITLE = 80
+"""Columns of a title at most, however wide the terminal."""
+
 
 def width(text: str) -> int:
     """Columns of a terminal that a text takes: wide characters two, combining ones none."""

@@ -253,6 +253,7 @@ class Writer:
         at: int | None = None,
     ) -> bool:
         """Write `session_ended`, durable, unless the session has ended already; False then.
+        Sealed segments are compressed: nobody may come to append any more.
 
         ``at`` is for a session that ended in the past: if it went on since its last end, it ends
         once more. Raises WriteError; it may be called again.
@@ -267,6 +268,7 @@ class Writer:
             ended = SessionEnded(at=at, success=success, error=error, origin=origin)
             self.emit(ended, durable=True, extra={"exit_code": exit_code})
             self._release()
+        self.log.tidy()
         return True
 
     def _release(self) -> None:
