@@ -79,6 +79,10 @@ def kinds(entries: list[Any]) -> list[str]:
     return [e.kind for e in entries]
 
 
+def prompts(entries: list[Any]) -> list[str]:
+    return [e.event.content for e in entries if e.kind == "user_message"]
+
+
 WHOLE = ["session_started", "user_message", "session_started", "user_message", "assistant_message",
          "usage", "session_ended"]  # fmt: skip
 
@@ -225,8 +229,7 @@ def test_the_agent_has_a_terminal_and_ours_is_as_before(place: Place) -> None:
     terminal.shows("size 70")
     terminal.types("quit\r")
     assert terminal.end() == 5
-    texts = [e.event.content for e in place.recorded() if e.kind == "user_message"]
-    assert texts == ["first"]
+    assert prompts(place.recorded()) == ["first"]
 
 
 def test_a_cleared_session_goes_on_in_the_next(place: Place) -> None:
@@ -236,11 +239,11 @@ def test_a_cleared_session_goes_on_in_the_next(place: Place) -> None:
         terminal.types(f"{text}\r")
         if text != "/clear":
             terminal.shows(f"did {text}")
-    time.sleep(0.5)
+    until(lambda: prompts(place.recorded())[-1:] == ["second"])
     terminal.types("quit\r")
     assert terminal.end() == 5
     entries = place.recorded()
-    assert [e.event.content for e in entries if e.kind == "user_message"] == ["first", "second"]
+    assert prompts(entries) == ["first", "second"]
     assert kinds(entries).count("session_cleared") == 1
 
 

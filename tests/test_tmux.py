@@ -159,7 +159,7 @@ def test_a_stopped_server_hangs(room: Room) -> None:
     assert (status.state, status.pid) == ("hung", pid)
     with pytest.raises(TmuxTimeout):
         server.panes()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
     os.kill(pid, signal.SIGCONT)
     until(lambda: server.status().state == "running")
 

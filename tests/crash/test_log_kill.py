@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections import Counter
@@ -48,6 +49,8 @@ def test_killed_at_random_moments(writers: int, disk: Path) -> None:
         work = [partial(write_on, str(folder), f"{turn}.{w}", ledger) for w in range(writers)]
         pids = [start(w) for w in work]
         os.close(ledger)
+        if turn % 2:  # on a busy machine they might never come to write
+            select.select([reading], [], [])
         for pid in pids:
             time.sleep(random.uniform(0, 0.008 / writers))
             os.kill(pid, signal.SIGKILL)
@@ -57,7 +60,7 @@ def test_killed_at_random_moments(writers: int, disk: Path) -> None:
         assert [os.waitpid(pid, 0)[1] for pid in pids] == [signal.SIGKILL] * writers
         if turn % 25 == 24:  # keep it short: what is sealed has been looked at
             _check(folder, acknowledged)
-    assert _check(folder, acknowledged) >= len(acknowledged) > KILLS
+    assert _check(folder, acknowledged) >= len(acknowledged) >= KILLS // writers // 2
 
 
 def _check(folder: Path, acknowledged: dict[int, str]) -> int:
