@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
+    # whoever began this in the background had it ignored, and so would all that is begun here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["TZ"] = "UTC"
     time.tzset()
 

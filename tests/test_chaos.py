@@ -95,7 +95,8 @@ class Chaos:
         return [p for p in self.boss.registry.panes().values() if p.standing == "live"]
 
     def one(self) -> Supervised | None:
-        live = self.live()
+        """One whose server is still there: in a later one of that name its pane is another's."""
+        live = [p for p in self.live() if tmux.socket_state(p.socket)[1] == p.server_pid]
         return self.dice.choice(live) if live else None
 
     def shell(self, socket: str, *words: str) -> None:
