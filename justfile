@@ -28,7 +28,7 @@ spec *args:
 test *args:
     {{bin}}/python -m pytest -n auto --dist worksteal {{args}}
 
-# damaged records for the readers: `just fuzz claude --runs 10_000_000 --seed 7`; all agents without a name
+# damaged records for the readers, settings, queries, packs: `just fuzz claude --runs 10_000_000 --seed 7`; all without a name
 fuzz *args:
     PYTHONPATH=tests {{bin}}/python -m fuzz {{args}}
 

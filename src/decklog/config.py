@@ -150,5 +150,5 @@ def _read(path: str) -> dict[str, object]:
 
     try:
         return tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or beyond all measure
         raise UsageError(f"{path}: {error}", hint="mend the file, or move it away") from None

@@ -104,7 +104,7 @@ class Core(BaseReader):
         data = self.companions.get(f"{self.path}.meta.json")
         try:
             meta = msgspec.json.decode(data or b"{}", type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         if isinstance(meta.get("description"), str):
             f.title, f.title_rank = clean(meta["description"], TITLE_LENGTH), 2

@@ -196,7 +196,7 @@ def _indexed(index: bytes, native: str) -> str:
         end = start
         try:
             entry = msgspec.json.decode(line, type=IndexEntry)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         if entry.id == native and entry.thread_name.strip():
             return entry.thread_name

@@ -39,7 +39,7 @@ def workspace(uri: str, found: Mapping[str, bytes]) -> str:
             return folder
     try:
         known = msgspec.json.decode(found.get(registry, b"{}"), type=Registry)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     slug = markers[0].rpartition("/")[0].rpartition("/")[2]
     for folder, name in known.projects.items():
