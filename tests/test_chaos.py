@@ -23,6 +23,7 @@ from decklog.errors import NotFound, PaneGone
 from decklog.model.fleet import Identity, Pane
 from decklog.model.panes import Supervised
 from decklog.supervisor import Request, Supervisor
+from decklog.supervisor.reconcile import is_same
 from tmux_server import needs_tmux
 from waiting import until
 
@@ -99,6 +100,13 @@ class Chaos:
         live = [p for p in self.live() if tmux.socket_state(p.socket)[1] == p.server_pid]
         return self.dice.choice(live) if live else None
 
+    def shown(self) -> Supervised | None:
+        """One that somebody at its server sees: another pane there may have its id by now."""
+        one = self.one()
+        if one and any(is_same(one, p) for p in self.boss.server(one.socket).panes()):
+            return one
+        return None
+
     def shell(self, socket: str, *words: str) -> None:
         """The tmux program, as somebody else would use it."""
         with suppress(subprocess.CalledProcessError):
@@ -131,27 +139,27 @@ class Chaos:
         self.sent.append((one.id, text, told.outcome))
 
     def rename(self) -> None:
-        if one := self.one():
+        if one := self.shown():
             word = self.dice.choice(NAMES)
             verb = self.dice.choice(["rename-session", "rename-window"])
             self.shell(one.socket, verb, "-t", one.pane, "--", word)
 
     def move(self) -> None:
-        one, other = self.one(), self.one()
+        one, other = self.shown(), self.shown()
         if one and other and one.socket == other.socket and one.id != other.id:
             self.shell(one.socket, "join-pane", "-d", "-s", one.pane, "-t", other.pane)
 
     def copy_mode(self) -> None:
-        if one := self.one():
+        if one := self.shown():
             self.shell(one.socket, "copy-mode", "-t", one.pane)
 
     def kill_pane(self) -> None:
-        if one := self.one():
+        if one := self.shown():
             self.ended.setdefault(one.id, set()).add("lost")
             self.shell(one.socket, "kill-pane", "-t", one.pane)
 
     def respawn(self) -> None:
-        if one := self.one():
+        if one := self.shown():
             self.ended.setdefault(one.id, set()).add("exited")
             self.shell(one.socket, "respawn-pane", "-k", "-t", one.pane, "--", "env", "claude")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from test_harness import READY
+from test_panes import script
 
 import decklog
 from decklog.spool import Spool
@@ -54,6 +55,33 @@ def test_claude_tells_its_turns_and_that_it_waits(sandbox: Callable[..., Any]) -
     told = events(box)
     assert {"SessionStart", "UserPromptSubmit", "PermissionRequest", "Stop"} <= set(told)
     assert told.index("UserPromptSubmit") < told.index("PermissionRequest") < told.index("Stop")
+
+
+def test_codex_tells_its_turns_and_that_it_waits(sandbox: Callable[..., Any]) -> None:
+    box = sandbox("codex", script("codex"), approvals=True)
+    with decklog.open(env=box.env) as deck:
+        assert deck.fleet.install_hooks(["codex"])[0].changed
+        terminal = box.terminal("--dangerously-bypass-hook-trust")
+        terminal.shows(READY["codex"])
+        time.sleep(1)
+        terminal.say("Think about it.")
+        box.model.reached("g1")
+        [row] = [r for r in deck.fleet.rows(panes=()) if r["role"] != "service"]
+        assert row["state"] == "busy"
+        box.model.open("g1")
+        terminal.shows("what I found")
+        terminal.say("Run it.")
+        terminal.shows("Would you like to run", timeout=60)
+        time.sleep(0.5)
+        [row] = [r for r in deck.fleet.rows(panes=()) if r["role"] != "service"]
+        assert (row["state"], row["state_source"]) == ("waiting_approval", "hook")
+        terminal.keys("Enter")
+        terminal.shows("command is finished")
+        time.sleep(1)
+        [row] = [r for r in deck.fleet.rows(panes=()) if r["role"] != "service"]
+        assert row["state"] == "idle"
+    told = events(box)
+    assert {"SessionStart", "UserPromptSubmit", "PermissionRequest", "Stop"} <= set(told)
 
 
 @pytest.mark.parametrize("agent", ["claude", "gemini"])
