@@ -498,8 +498,10 @@ def test_changes_of_state_are_told(
     assert [(t["old"], t["new"]) for t in found][-1:] == [("waiting_approval", "idle")]
     assert "waiting approval → idle" in decklog(env, "ps", "--changes").text
     last = str(changes[-1]["seq"])
-    later = decklog(env, "ps", "--changes", "--after", last, "--agent", "claude")
-    assert later.text == "Nothing has changed yet.\n"
+    later = decklog(env, "ps", "--changes", "--after", last, "--json").text.splitlines()
+    assert agent.pid not in [json.loads(one)["root"][1] for one in later]
+    none = decklog(env, "ps", "--changes", "--after", last, "--agent", "pi")
+    assert none.text == "Nothing has changed yet.\n"
     assert decklog(env, "ps", "--after", last).code == 2  # of what would not be clear
 
 

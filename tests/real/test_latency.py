@@ -114,9 +114,8 @@ def test_how_soon_a_state_is_told(agent: str, sandbox: Callable[..., Any]) -> No
             act()
 
             def found() -> tuple[float, dict[str, Any]] | None:
-                return next(
-                    (r for r in told.rows if r[0] > began and r[1]["state"] == expected), None
-                )
+                rows = (r for r in told.rows if r[0] > began and r[1]["state"] == expected)
+                return next((r for r in rows if r[1]["session"]), None)
 
             at, row = until(lambda: expected in watch.first and found(), f"{expected} never told")
             late.append((expected, max(0.0, at - watch.first[expected])))

@@ -91,6 +91,7 @@ class Vigil:
         if not news and began - self._made <= ANYWAY_EVERY:
             return None
         self._made = began
+        self._unread = True  # what is seen to happen is being written down, too
         fleet = self.fleet
         found = fleet.running(fleet.trees, panes=self.panes)
         self._stamps = fleet.changed(None)
@@ -141,13 +142,10 @@ class Vigil:
         if not woken and now - self._files < (FILES_EVERY if self.alarm.sure else 0):
             return False
         self._files = now
-        self._unread |= woken
         self._stirred |= woken
         self.alarm.attend(self.fleet.folders())
-        if self.fleet.changed(self._stamps) is self._stamps:
-            return False
-        self._unread = True
-        return True
+        self._unread |= woken
+        return self.fleet.changed(self._stamps) is not self._stamps
 
     def _reads(self) -> bool:
         """Bring the store up to date; whether there is anything new in it, by us or others."""
@@ -155,5 +153,6 @@ class Vigil:
         stale = not deck.unchanged()
         if stale:
             deck.refresh()
+        self._stirred |= stale
         before, self._version = self._version, deck.store.version()
         return stale or before != self._version

@@ -159,11 +159,11 @@ class Starting:
 
     def _name(self, wanted: Supervised, known: Iterable[Supervised]) -> str:
         taken = {p.name for p in known if p.standing == "live"}
-        if wanted.name in taken and wanted.origin != "restored":
+        if wanted.name and wanted.name in taken and wanted.origin != "restored":
             raise UsageError(
                 f"there is a pane called {wanted.name!r} already", hint="choose another --name"
             )
-        base = wanted.name or os.path.basename(wanted.cwd) or wanted.agent
+        base = wanted.name or os.path.basename(wanted.cwd) or wanted.agent or "pane"
         number = 1
         while (name := base if number == 1 else f"{base}-{number}") in taken:
             number += 1
