@@ -126,7 +126,7 @@ def test_the_server_of_this_terminal_does_not_lead_astray(room: Room) -> None:
     assert {p.socket for p in tmux.panes(room.env)} == found
 
 
-@pytest.mark.spec("R80", "DW1", "D22")
+@pytest.mark.spec("R80", "DW1", "D22", "Y5")
 def test_no_server_never_was(room: Room) -> None:
     server = Server(room.socket("t"), room.env)
     assert server.status() == Status("none")
@@ -136,7 +136,7 @@ def test_no_server_never_was(room: Room) -> None:
         server.call(["list-sessions"])
 
 
-@pytest.mark.spec("R80")
+@pytest.mark.spec("R80", "Y5")
 def test_no_server_any_more(room: Room) -> None:
     server = started(room)
     pid = server.status().pid
@@ -221,7 +221,7 @@ def test_panes_that_are_gone(room: Room) -> None:
     assert set(server.capture(["%0", "%1", "%77"])) == {"%1"}
 
 
-@pytest.mark.spec("R79", "D31")
+@pytest.mark.spec("R79", "D31", "R108")
 def test_created_panes_run_in_our_environment(room: Room) -> None:
     server = tmux.own({**room.env, "MINE": "first"})
     server.create(["sleep", "600"], name="one", cwd="/", mark="aaa", variables={})

@@ -237,7 +237,7 @@ class BaseReader:
     """The part of a reader that is the same for all agents.
 
     A subclass sets `agent`, `State` and `Record` (and `Lean`, a Record type without message
-    bodies, when that saves work), and implements `record`.
+    bodies, when that saves work), and implements `record`, and `placed` where it has to.
     """
 
     agent: ClassVar[str] = ""
@@ -266,6 +266,11 @@ class BaseReader:
         self.facts: dict[str, Facts] = self.s.facts
         self.kind = kind.Record if text or kind.Lean is None else kind.Lean
         self.decode = decoder(self.kind).decode
+        self.placed()
+
+    def placed(self) -> None:
+        """Learn what the place of the source tells (``uri``, ``companions``), and what follows from
+        the state that a reading before left (``s``, ``facts``)."""
 
     def state(self) -> bytes:
         return msgspec.msgpack.encode(self.s)

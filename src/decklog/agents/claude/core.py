@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from decklog.agents._shared import TITLE_LENGTH, BaseReader, ReaderState, clean
 from decklog.agents.claude.records import FullLine, Line
 from decklog.agents.claude.totals import Totals
-from decklog.model import Cursor, Event, Facts, Forked, Ref, SessionStarted
+from decklog.model import Event, Facts, Forked, Ref, SessionStarted
 
 _aside = re.compile(r"a([a-z_]{1,64})-[0-9a-f]{1,64}")
 _uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -39,14 +38,7 @@ class Core(BaseReader):
     Record = FullLine
     Lean = Line
 
-    def __init__(
-        self,
-        cursor: Cursor | None = None,
-        *,
-        text: bool = True,
-        companions: Mapping[str, bytes] | None = None,
-    ) -> None:
-        super().__init__(cursor, text=text, companions=companions)
+    def placed(self) -> None:
         self.path = self.uri.removesuffix(".zst").removesuffix(".jsonl")
         """Without the ends of its name."""
         self.stem = self.path.rpartition("/")[2]

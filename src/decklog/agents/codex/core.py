@@ -14,7 +14,7 @@ from decklog.agents.codex import INDEX
 from decklog.agents.codex.records import IndexEntry, Meta, Origin, RolloutLine, Spawn, Subagent
 from decklog.agents.codex.tokens import Ledger
 from decklog.agents.codex.tools import Note
-from decklog.model import Cursor, Event, Facts, Forked, Ref, SessionStarted, StateChanged, ToolKind
+from decklog.model import Event, Facts, Forked, Ref, SessionStarted, StateChanged, ToolKind
 
 KEPT = 64
 """Open calls and recent texts that are remembered."""
@@ -56,14 +56,7 @@ class Core(BaseReader):
     State: ClassVar[type[ReaderState]] = State
     Record = RolloutLine
 
-    def __init__(
-        self,
-        cursor: Cursor | None = None,
-        *,
-        text: bool = True,
-        companions: Mapping[str, bytes] | None = None,
-    ) -> None:
-        super().__init__(cursor, text=text, companions=companions)
+    def placed(self) -> None:
         self.s: State
         self.f = self.facts.get(self.s.native) or Facts()
         self.session = f"codex:{self.s.native}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from decklog.agents._salvage import mend
@@ -14,7 +14,6 @@ from decklog.agents.codex.messages import Messages
 from decklog.agents.codex.tokens import five, usage
 from decklog.model import (
     Compacted,
-    Cursor,
     Event,
     ProviderStatus,
     Ref,
@@ -33,14 +32,8 @@ _again = re.compile(r"try again (?:at|in) (.+?)\.?$")
 
 
 class CodexReader(Messages, Calls):
-    def __init__(
-        self,
-        cursor: Cursor | None = None,
-        *,
-        text: bool = True,
-        companions: Mapping[str, bytes] | None = None,
-    ) -> None:
-        super().__init__(cursor, text=text, companions=companions)
+    def placed(self) -> None:
+        super().placed()
         self.on: dict[type, Callable[[Any, Any, Ref, list[Event]], None]] = {
             records.Message: self._message,
             records.AgentMessage: self._told,

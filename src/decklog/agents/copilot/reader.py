@@ -7,7 +7,7 @@ own, by which they become sessions of their own here. For usage see `accounting`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from decklog.agents._shared import (
@@ -37,7 +37,6 @@ from decklog.model import (
     NULL,
     AssistantMessage,
     Compacted,
-    Cursor,
     Event,
     Facts,
     Permission,
@@ -98,14 +97,7 @@ class CopilotReader(BaseReader):
     Record = FullLine
     Lean = LeanLine
 
-    def __init__(
-        self,
-        cursor: Cursor | None = None,
-        *,
-        text: bool = True,
-        companions: Mapping[str, bytes] | None = None,
-    ) -> None:
-        super().__init__(cursor, text=text, companions=companions)
+    def placed(self) -> None:
         self.folder, _, name = self.uri.rpartition("/")
         self.stem = self.folder.rpartition("/")[2] if name == "events.jsonl" else name
         self.stem = self.stem.removesuffix(".jsonl") or "session"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from decklog.agents._shared import (
@@ -40,7 +40,6 @@ from decklog.model import (
     NULL,
     AssistantMessage,
     Compacted,
-    Cursor,
     Event,
     Facts,
     ProviderStatus,
@@ -107,14 +106,7 @@ class GeminiReader(BaseReader):
     Record = FullLine
     Lean = LeanLine
 
-    def __init__(
-        self,
-        cursor: Cursor | None = None,
-        *,
-        text: bool = True,
-        companions: Mapping[str, bytes] | None = None,
-    ) -> None:
-        super().__init__(cursor, text=text, companions=companions)
+    def placed(self) -> None:
         folder, _, name = self.uri.rpartition("/")
         self.stem = name.rpartition(".")[0] or name
         self.parent = folder.rpartition("/chats/")[2] if "/chats/" in folder else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
@@ -41,7 +41,6 @@ from decklog.model import (
     NULL,
     AssistantMessage,
     Compacted,
-    Cursor,
     Event,
     Facts,
     Forked,
@@ -96,14 +95,7 @@ class PiReader(BaseReader):
     """What the events of the current entry have in common."""
     out: list[Event]
 
-    def __init__(
-        self,
-        cursor: Cursor | None = None,
-        *,
-        text: bool = True,
-        companions: Mapping[str, bytes] | None = None,
-    ) -> None:
-        super().__init__(cursor, text=text, companions=companions)
+    def placed(self) -> None:
         *folders, name = self.uri.split("/")
         self.stem = name.removesuffix(".jsonl")
         self.above = next(filter(None, map(id_in, reversed(folders))), "")
