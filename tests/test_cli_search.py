@@ -113,6 +113,15 @@ def test_an_index_that_lacks_something_is_said(talked: dict[str, str]) -> None:
     assert "decklog sync completes it" in done.err
 
 
+def test_a_damaged_index_is_said_and_made_anew(talked: dict[str, str]) -> None:
+    before = decklog(talked, "search", "marmalade")
+    for shard in Path(talked["DECKLOG_HOME"]).glob("text-*.db"):
+        shard.write_bytes(b"garbage" * 1_000)
+    after = decklog(talked, "search", "marmalade")
+    assert (after.code, after.out) == (before.code, before.out)
+    assert after.err.count("was damaged: it was made anew") == 2
+
+
 def test_a_place_that_is_not_there(talked: dict[str, str]) -> None:
     done = decklog(talked, "show", "claude:4f3e2d1c-0000-4000-8000-000000000002#99")
     assert done.code == 3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from decklog import agents, pricing, sources
 from decklog.agents import Agent, Reader
-from decklog.errors import DecklogError, SourceError
+from decklog.errors import DecklogError, SourceError, StoreCorrupt
 from decklog.model import Cursor, Event, Facts, Ref, Source
 from decklog.store import REWRITTEN
 from decklog.store.rows import Batch, Rows
@@ -120,6 +120,8 @@ class Told(NamedTuple):
     counts: dict[str, int]
     failed: tuple[str, str]
     """Message and hint of what kept it from going on; empty when all is well."""
+    damaged: bool = False
+    """It was damage to what it had written before."""
 
 
 class Projection:
@@ -172,7 +174,8 @@ def read(
         yield from batches(task, day, projections)
     for p in projections:
         p.close()
-        yield Told(p.name, p.counts, (str(p.failed), p.failed.hint) if p.failed else ("", ""))
+        failed = (str(p.failed), p.failed.hint) if p.failed else ("", "")
+        yield Told(p.name, p.counts, failed, isinstance(p.failed, StoreCorrupt))
 
 
 def batches(

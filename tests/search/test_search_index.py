@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,78 @@ def test_a_store_of_an_older_format_goes_on(tmp_path: Path) -> None:
     with Synced(home, own) as deck:
         deck.sync()
         assert deck.dump() == before
+
+
+HARM: dict[str, Callable[[bytes], bytes | None]] = {
+    "garbage": lambda data: b"garbage" * 1_000,
+    "empty": lambda data: b"",
+    "deleted": lambda data: None,
+    "half a header": lambda data: data[:60],
+    "half a page": lambda data: data[:2_000],
+    "one page": lambda data: data[:4_096],
+    "half": lambda data: data[: len(data) // 2],
+    "all but the last page": lambda data: data[:-4_096],
+    "all but the last byte": lambda data: data[:-1],
+    "other bytes behind the first page": lambda data: data[:4_096] + b"x" * (len(data) - 4_096),
+    "other bytes at the end": lambda data: data[:-20_000] + b"x" * 20_000,
+}
+"""What becomes of a file of the index."""
+UNSEEN = {"empty", "deleted", "all but the last byte"}
+"""Of these nothing is kept aside: there is nothing left, or nothing that a search stumbles over."""
+
+
+@pytest.mark.spec("R38", "R39")
+@pytest.mark.parametrize(
+    ("how", "by"), [*((h, "search") for h in HARM), ("garbage", "sync"), ("empty", "sync")]
+)
+def test_a_damaged_file_is_made_anew(how: str, by: str, tmp_path: Path) -> None:
+    home, own = tmp_path / "home", tmp_path / "own"
+    for n in range(2):
+        talk = Claude(f"talk{n}")
+        for i in range(40):
+            talk.prompt(f"marmalade {i} " + " ".join(f"word{i * j}" for j in range(40)))
+        talk.write(home)
+    with Synced(home, own) as deck:
+        deck.sync()
+        before = deck.dump()
+    for beside in own.glob("text-0.db-*"):
+        beside.unlink()
+    shard = own / "text-0.db"
+    data = HARM[how](shard.read_bytes())
+    shard.unlink()
+    if data is not None:
+        shard.write_bytes(data)
+    with Synced(home, own) as deck:
+        if by == "sync":
+            deck.deck.sync_if_news()
+        else:
+            deck.deck.refresh(complete=True)
+        page = deck.deck.search("marmalade", limit=100)
+        assert (len(page.hits), page.covered.complete) == (80, True)
+        assert deck.dump() == before
+        assert deck.deck.mended == ([] if how in UNSEEN else ["text-0.db"])
+        assert deck.deck.sync_if_news() is None
+    kept = list(own.glob("text-0.db.corrupt-*"))
+    assert [k.read_bytes() for k in kept] == ([] if how in UNSEEN else [data])
+
+
+@pytest.mark.spec("R38")
+def test_an_older_file_of_the_index_is_no_complete_one(tmp_path: Path) -> None:
+    home, own = tmp_path / "home", tmp_path / "own"
+    talk = Claude("talk")
+    talk.prompt("marmalade")
+    talk.write(home)
+    with Synced(home, own) as deck:
+        deck.sync()
+    older = {p: p.read_bytes() for p in own.glob("text-*.db")}
+    talk.prompt("marmalade again")
+    talk.write(home)
+    with Synced(home, own) as deck:
+        deck.sync()
+    for path, data in older.items():
+        path.write_bytes(data)
+    with Synced(home, own) as deck:
+        assert not deck.deck.search("again").covered.complete
+        deck.deck.refresh(complete=True)
+        page = deck.deck.search("again")
+        assert (len(page.hits), page.covered.complete) == (1, True)

@@ -51,11 +51,18 @@ def open_deck(
 
 def code(deck: hub.Decklog) -> int:
     """Exit code of an answer: 1, with a remark, when some source was not read whole."""
+    mended(deck)
     missing = deck.partial()
     if missing:
         sources = "1 source is" if missing == 1 else f"{missing:,} sources are"
         output.note(f"{sources} not counted, or only in part; decklog doctor tells why")
     return int(missing > 0)
+
+
+def mended(deck: hub.Decklog) -> None:
+    """A remark on each file of the text index that had to be made anew."""
+    for name in deck.mended:
+        output.note(f"{name} was damaged: it was made anew, and {name}.corrupt-* kept beside it")
 
 
 def where(deck: hub.Decklog, values: dict[str, Any]) -> dict[str, Any]:

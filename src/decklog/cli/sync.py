@@ -20,6 +20,7 @@ def sync(*, sample: bool, **values: Any) -> int:
     else:
         with hub.Decklog(settings) as deck:
             report = deck.sync_if_news(progress)
+            decks.mended(deck)
     names = ("sources", "read", "bytes", "lines", "sessions", "problems")
     row = {n: getattr(report, n) if report else 0 for n in names}
     if values["json"]:

@@ -68,6 +68,8 @@ class Decklog(Numbers, Search, Health, Following):
         self._archive: Archived | None = None
         self._fleet: Fleet | None = None
         self._panes: Panes | None = None
+        self.mended: list[str] = []
+        """Files of the text index that were found damaged, and were made anew."""
 
     @property
     def archive(self) -> Archived:
@@ -184,6 +186,35 @@ class Decklog(Numbers, Search, Health, Following):
         *,
         complete: bool = True,
     ) -> Report:
+        import apsw
+
+        try:
+            return self._sync(looked, progress, wait, complete)
+        except (StoreCorrupt, apsw.CorruptError) as error:
+            if not self._mend():
+                raise StoreCorrupt(str(error)) from None
+        return self._sync((looked[0], None, True), progress, wait, complete)
+
+    def _mend(self) -> bool:
+        """Make files of the text index anew that are damaged; False when none is."""
+        from decklog.store.indexed import TEXT_PENDING
+        from decklog.store.text import mending
+
+        self.store.release()
+        with self.store.writing():
+            names = mending.mend(self.config.data_dir, self.store.identity())
+            if names:
+                self.store.put(TEXT_PENDING, "1")
+        self.mended += names
+        return bool(names)
+
+    def _sync(
+        self,
+        looked: tuple[Any, Any, bool],
+        progress: Callable[[int, int], None] | None,
+        wait: float,
+        complete: bool,
+    ) -> Report:
         from decklog import agents, sync
 
         roots, seen, _ = looked
@@ -222,7 +253,7 @@ class Decklog(Numbers, Search, Health, Following):
         if not self.config.sync:
             return ""
         looked = self._look()
-        if not looked[2] and not (complete and not self.store.texts_complete()):
+        if not looked[2] and not (complete and not self.store.texts_complete(asked=True)):
             return ""
         try:
             self._run(looked, progress, 2.0, complete=complete)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from decklog.errors import NotFound, UsageError
+from decklog.errors import NotFound, StoreCorrupt, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
     from decklog.config import Config
     from decklog.model import Page
     from decklog.zones import Zone
+
+    Answer = TypeVar("Answer")
 
 MOST = 1_000
 """Hits on one page."""
@@ -24,6 +26,8 @@ class Search:
     zone: Zone
     store: Any
     known_agents: Callable[[], list[str]]
+    refresh: Callable[..., str]
+    _mend: Callable[[], bool]
 
     def search(
         self,
@@ -71,10 +75,28 @@ class Search:
         if not 1 <= limit <= MOST:
             raise UsageError(f"no page of {limit} hits", hint=f"1 to {MOST:,}")
         asked, where = self._asked(query, where, now)
-        found = answering.Search(self.store, asked, where).page(limit, best=best, after=after)
-        return {
-            "hits": found.hits, "next": found.next_page, "covered": answering.covered(self.store),
-        }  # fmt: skip
+
+        def answer() -> dict[str, Any]:
+            found = answering.Search(self.store, asked, where).page(limit, best=best, after=after)
+            return {
+                "hits": found.hits,
+                "next": found.next_page,
+                "covered": answering.covered(self.store),
+            }
+
+        return self._answered(answer)
+
+    def _answered(self, ask: Callable[[], Answer]) -> Answer:
+        """An answer from the text index; from one that was made anew where it is damaged."""
+        import apsw
+
+        try:
+            return ask()
+        except (StoreCorrupt, apsw.CorruptError) as error:
+            if not self._mend():
+                raise StoreCorrupt(str(error)) from None
+        self.refresh(complete=True)
+        return ask()
 
     def hit_json(self, hit: dict[str, Any]) -> str:
         """A hit of `search_rows` as one JSON object."""
@@ -104,13 +126,13 @@ class Search:
         from decklog.search import answering
 
         asked, where = self._asked(query, where, now)
-        return answering.Search(self.store, asked, where).count()
+        return self._answered(lambda: answering.Search(self.store, asked, where).count())
 
     def covered(self) -> dict[str, Any]:
         """How far the text index is, with the fields of `decklog.model.Covered`."""
         from decklog.search import answering
 
-        return answering.covered(self.store)
+        return self._answered(lambda: answering.covered(self.store))
 
     def _asked(
         self, text: str, where: dict[str, Any], now: int | None

@@ -340,7 +340,7 @@ def _valid(text: str) -> str:
 
 def covered(store: Any) -> dict[str, Any]:
     """How far the text index is, with the fields of `decklog.model.Covered`."""
-    if store.texts_complete():
+    if store.texts_complete(asked=True):
         return {"complete": True, "percent": 100.0, "behind": 0}
     total, sources = store.db.execute(
         """select sum(max(size, 1)), count(*) from source

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import apsw
+
 from decklog import sources
-from decklog.errors import DecklogError
+from decklog.errors import DecklogError, StoreCorrupt
 from decklog.reading import Mark, Projection, Task
 from decklog.store import REWRITTEN
 from decklog.store.text import SHARDS, shard_of
@@ -63,9 +66,10 @@ class Texts(Projection):
         self.source, self.anew = task.source, start == 0
         self.counts["unfinished"] += 1
         carried = b""
-        if start and (shard := self._shard()) is not None:
-            cursor = shard.cursor(task.source)
-            carried = cursor.carried if cursor else b""
+        with self._trying():
+            if start and (shard := self._shard()) is not None:
+                cursor = shard.cursor(task.source)
+                carried = cursor.carried if cursor else b""
         self.documents = Documents(carried)
 
     def events(self, events: Sequence[Event]) -> None:
@@ -75,13 +79,11 @@ class Texts(Projection):
         whole = mark.stat[0] >= 0
         if not whole and self.documents.size < ADD_CHARS:
             return
-        shard = self._shard()
-        if shard is not None:
-            self.documents.entitle(facts)
-            try:
+        with self._trying():
+            shard = self._shard()
+            if shard is not None:
+                self.documents.entitle(facts)
                 self._add(shard, mark, whole)
-            except DecklogError as error:
-                self.failed = error
 
     def _add(self, shard: Writer, mark: Mark, whole: bool) -> None:
         if self.anew:
@@ -102,19 +104,22 @@ class Texts(Projection):
             shard.commit()
 
     def _shard(self) -> Writer | None:
+        return None if self.failed else self.shards[shard_of(self.source)]
+
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
         try:
-            return None if self.failed else self.shards[shard_of(self.source)]
+            yield
         except DecklogError as error:
             self.failed = error
-            return None
+        except apsw.CorruptError as error:  # met between two rows
+            self.failed = StoreCorrupt(f"{self.shards.folder}: {error}")
 
     def close(self) -> None:
         for shard in self.shards.opened.values():
-            try:
+            with self._trying():
                 if not self.failed:
                     shard.commit()
-            except DecklogError as error:
-                self.failed = error
         if self.failed or not self.keep:
             self.shards.close()
 

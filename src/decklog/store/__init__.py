@@ -106,8 +106,9 @@ if TYPE_CHECKING:
         def shift(self, session: str, source: int) -> int:
             """What is added to the sequence numbers of a source in a session of several."""
 
-        def texts_complete(self) -> bool:
-            """True when the text index lacks nothing of what the store has."""
+        def texts_complete(self, *, asked: bool = ...) -> bool:
+            """True when the text index lacks nothing of what the store has, as far as can be told
+            without opening it, or (``asked``) by it."""
 
         def shards(self) -> list[Shard]:
             """The shards of the text index that there are, to be read."""

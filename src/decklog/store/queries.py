@@ -38,10 +38,6 @@ COUNT_NAMES = [
 _TEXTS = ["project", "cwd", "branch", "title", "prompt", "model", "agent_version"]
 _TIMES = ["started_at", "ended_at", "last_at"]
 
-TEXT_PENDING = "text_pending"
-"""Key of how many bytes of sources the text index lacks, about; "0" only when it lacks nothing."""
-TEXT_SHARDS = "text_shards"
-"""Key of the names of its files."""
 SHIFT = 10_000_000
 """Numbers of the next source of a session begin so much higher: none changes when one grows."""
 
@@ -64,14 +60,6 @@ class Reading:
     folder: str
 
     def get(self, key: str) -> str | None: ...
-
-    def texts_complete(self) -> bool:
-        """True when the text index lacks nothing of what the store has, as far as the last sync
-        left it, and all its files are there."""
-        if self.get(TEXT_PENDING) != "0":
-            return False
-        shards = (self.get(TEXT_SHARDS) or "").split()
-        return all(os.path.exists(os.path.join(self.folder, name)) for name in shards)
 
     def sessions(self, where: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Sessions, newest first, as dicts with the fields of `decklog.model.Session`.

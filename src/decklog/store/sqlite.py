@@ -12,6 +12,7 @@ from decklog.boots import boot
 from decklog.errors import StoreBusy, StoreError, StoreTooNew
 from decklog.store import REWRITTEN, journal, queries, statements
 from decklog.store.connection import Connection, Transaction, failure
+from decklog.store.indexed import Indexed
 from decklog.store.schema import LATE_INDEXES, RENAMED, SCHEMA, TOKENS, VERSION
 from decklog.store.sql import uri_of
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from decklog.store import SourceRow
     from decklog.store.rows import Batch
-    from decklog.store.text import Shard
 
 FILE = "decklog.db"
 LOCK = "write.lock"
@@ -33,7 +33,7 @@ SHORT_WAL = 1 << 20
 """Bytes of write-ahead log that the next to open the store reads in a moment."""
 
 
-class SqliteStore(queries.Reading):
+class SqliteStore(queries.Reading, Indexed):
     """See `decklog.store.Store`."""
 
     def __init__(self, folder: str) -> None:
@@ -42,7 +42,7 @@ class SqliteStore(queries.Reading):
         self.lock = -1
         self.above = -1
         """The lock of the store in whose place this one is to be put."""
-        self._shards: dict[int, Shard] = {}
+        self._shards = {}
         old = os.umask(0o077)
         try:
             self.db = Connection(self.path)
@@ -450,29 +450,6 @@ class SqliteStore(queries.Reading):
             known = os.urandom(16).hex()
             self.put("identity", known)
         return known
-
-    def release(self) -> None:
-        """Close the shards that are kept open."""
-        for shard in self._shards.values():
-            shard.close()
-        self._shards.clear()
-
-    def shards(self) -> list[Shard]:
-        """The shards of the text index, kept open to be read; those that there are."""
-        from decklog.store.text import SHARDS, Absent, Shard
-
-        identity = self.get("identity") or ""
-        for n in range(SHARDS):
-            kept = self._shards.get(n)
-            if kept is not None and not kept.is_of(identity):
-                self._shards.pop(n).close()
-                kept = None
-            if kept is None:
-                try:
-                    self._shards[n] = Shard(self.folder, n, identity)
-                except Absent:
-                    continue
-        return [self._shards[n] for n in sorted(self._shards)]
 
     def _put(self, key: str, value: str) -> None:
         self.db.execute("insert or replace into meta values(?, ?)", (key, value))

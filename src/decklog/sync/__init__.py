@@ -10,13 +10,13 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from decklog import agents, pricing, reading, sources
-from decklog.errors import StoreError
+from decklog.errors import StoreCorrupt, StoreError
 from decklog.model import Usage
 from decklog.reading import NOT_WANTED, ROWS_PER_BATCH, Copied, Projection, Step, Task, Told
 from decklog.search import indexing
 from decklog.search.indexing import Shards
 from decklog.store import text
-from decklog.store.queries import TEXT_PENDING, TEXT_SHARDS
+from decklog.store.indexed import TEXT_PENDING, TEXT_SHARDS
 from decklog.store.rows import Batch
 from decklog.store.schema import TOKENS
 from decklog.store.text import SHARDS
@@ -131,7 +131,7 @@ def run(
         sessions = store.link()
         problems = _finish(store, mark, work)
     if work.failed:
-        raise StoreError(work.failed[0], hint=work.failed[1])
+        raise work.failed
     return Report(plan.present, len(work.tasks), work.bytes, work.lines, sessions, problems,
                   work.counts["documents"], work.counts["shortened"], work.pending)  # fmt: skip
 
@@ -181,15 +181,10 @@ def _finish(store: SqliteStore, mark: str, work: _Work | None = None) -> int:
     problems = store.partial()
     store.put_all({
         "fingerprint": mark, "problems": str(problems), "retry": str(int(store.unfinished())),
-        **({TEXT_PENDING: str(work.pending), TEXT_SHARDS: _text_files(store)} if work else {}),
+        **({TEXT_PENDING: str(work.pending), TEXT_SHARDS: store.text_marks()} if work else {}),
         **({ARCHIVE_BEHIND: str(work.copying.behind)} if work and work.copying else {}),
     })  # fmt: skip
     return problems
-
-
-def _text_files(store: SqliteStore) -> str:
-    paths = [text.path(store.folder, n) for n in range(SHARDS)]
-    return " ".join(os.path.basename(p) for p in paths if os.path.exists(p))
 
 
 class _Work:
@@ -206,13 +201,14 @@ class _Work:
         self.bytes = self.lines = 0
         self.counts: Counter[str] = Counter()
         """Work of the other projections."""
-        self.failed: tuple[str, str] | None = None
-        """Message and hint of what kept one of them from going on."""
+        self.failed: StoreError | None = None
+        """What kept one of them from going on."""
 
     def tell(self, told: Told) -> None:
         self.counts.update(told.counts)
         if told.failed[0]:
-            self.failed = told.failed
+            kind = StoreCorrupt if told.damaged else StoreError
+            self.failed = kind(told.failed[0], hint=told.failed[1])
 
     @property
     def pending(self) -> int:
@@ -233,7 +229,10 @@ def _plan(
     """What to read, for rows, texts and archive. All that the text index lacks is looked for when
     it is to be ``complete``, or lacks little. ``shards`` of it that are open are used."""
     left = int(store.get(TEXT_PENDING) or 0)
-    look_back = not store.texts_complete() and news is None and (complete or left <= INLINE_BYTES)
+    whole = store.texts_complete(asked=True)
+    if not whole:  # before a file of it is made, which is empty at first
+        store.put_all({TEXT_PENDING: str(max(1, left))})
+    look_back = not whole and news is None and (complete or left <= INLINE_BYTES)
     with nullcontext(shards) if shards else closing(_shards(store)) as opened:
         lacking = indexing.Lacking(opened)
         behind = lacking.behind if look_back else None

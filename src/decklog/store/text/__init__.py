@@ -54,12 +54,22 @@ its locks would be that of the parent."""
 class Shard:
     """One file of the index, to be read. Raises `Absent`, StoreError and its kin."""
 
+    makes = False
+    """Whether the file is made where there is none."""
+
     def __init__(self, folder: str, number: int, identity: str) -> None:
         self.path = path(folder, number)
         self.number = number
+        if not self.makes and not os.path.exists(self.path):
+            raise Absent(self.path)
         old = os.umask(0o077)
         try:
-            self._open(identity)
+            self.db = Connection(self.path)
+            try:
+                self._open(identity)
+            except BaseException:
+                self.db.close()
+                raise
         except apsw.Error as error:
             raise failure(self.path, error) from None
         finally:
@@ -67,9 +77,6 @@ class Shard:
         opened.append(self)
 
     def _open(self, identity: str) -> None:
-        if not os.path.exists(self.path):
-            raise Absent(self.path)
-        self.db = Connection(self.path)
         self.db.set_busy_timeout(5_000)
         if not self.is_of(identity):
             raise Absent(f"{self.path} is of another store")
@@ -88,6 +95,11 @@ class Shard:
     def get(self, key: str) -> str | None:
         row = self.db.execute("select value from meta where key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
+
+    @property
+    def reached(self) -> int:
+        """Number of the next document: it only grows, unless the file is another one."""
+        return int(self.get("next") or 0)
 
     def counts(self) -> tuple[int, int]:
         """(documents, texts that are indexed only in part)."""

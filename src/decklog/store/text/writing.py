@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from decklog.store.connection import Connection
 from decklog.store.events import NOWHEN
 from decklog.store.text import FORMAT, TOKENIZER, Shard
 from decklog.store.text.documents import Document
@@ -57,6 +56,8 @@ class Writer(Shard):
     """One file of the index, to be written: made if need be. Only one process at a time may, that
     is one that holds the store's lock, or was forked by it."""
 
+    makes = True
+
     def __init__(self, folder: str, number: int, identity: str) -> None:
         self.next = 0
         """Number of the next document."""
@@ -67,7 +68,6 @@ class Writer(Shard):
         super().__init__(folder, number, identity)
 
     def _open(self, identity: str) -> None:
-        self.db = Connection(self.path)
         self.db.set_busy_timeout(5_000)
         if not self.is_of(identity):
             if self.db.pragma("user_version"):
