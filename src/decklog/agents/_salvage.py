@@ -105,8 +105,7 @@ def salvage(line: bytes) -> list[tuple[int, int, Any]]:
     return spans
 
 
-_bracket = re.compile(r'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+"?)*+[{}\[\]]', re.S)
-"""The next one that is in no string."""
+_bracket = re.compile(r'"(?:[^"\\]+|\\.)*+"?|[{}\[\]]', re.S)
 
 
 def _hopeless(text: str, start: int, end: int, deepest: int = 0) -> set[int]:
@@ -118,17 +117,17 @@ def _hopeless(text: str, start: int, end: int, deepest: int = 0) -> set[int]:
         return found
     opened: list[int] = []
     levels = [0]  # that the values opened last hold
-    at = start
-    while token := _bracket.match(text, at, end):
-        at = token.end()
-        if text[at - 1] in "{[":
-            opened.append(at - 1)
+    for token in _bracket.finditer(text, start, end):
+        at = token.start()
+        first = text[at]
+        if first in "{[":
+            opened.append(at)
             levels.append(0)
-        elif opened:
-            begun, height = opened.pop(), levels.pop() + 1
+        elif first != '"' and opened:
+            at, height = opened.pop(), levels.pop() + 1
             levels[-1] = max(levels[-1], height)
             if deepest and height > deepest:
-                found.add(begun)
+                found.add(at)
     return found.union(opened)
 
 
