@@ -13,6 +13,7 @@ from random import Random
 import pytest
 
 from decklog import reading, sources, sync
+from decklog.archive import Archive
 from decklog.search.indexing import Texts
 from decklog.store.sqlite import SqliteStore
 from forked import killed, start, suicide
@@ -104,23 +105,33 @@ def test_killed_between_the_steps_of_a_renaming(tmp_path: Path) -> None:
 
 
 @pytest.mark.spec("R41", "R27")
-def test_rewritten_after_text_and_copy_were_ahead_of_the_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("known", [True, False], ids=["goes on", "is new"])
+@pytest.mark.parametrize("kept", [True, False], ids=["with its copy", "its copy lost"])
+@pytest.mark.parametrize("change", [World.replace, World.delete])
+def test_changed_after_text_and_copy_were_ahead_of_the_rows(
+    change: Callable[[World, int, int], None],
+    kept: bool,
+    known: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.undo()  # one commit at the end
     world = World(tmp_path)
-    world.write(0, 4)
+    if known:
+        world.write(0, 4)
     world.look()
     world.write(0, 4)
     world.close()
 
     def work() -> None:
         SqliteStore.apply = lambda *_: suicide()  # type: ignore[method-assign]
+        if not kept:
+            Archive.commit = lambda _: None  # type: ignore[method-assign]
         with Synced(world.home, world.own) as deck:
             deck.sync()
 
     assert killed(work, 20.0)
-    world.replace(0, 1)
+    change(world, 0, 1)
     world.look(exact=False)
     world.rebuild()
     world.close()

@@ -132,25 +132,38 @@ class Lacking:
 
     def __init__(self, shards: Shards) -> None:
         self.shards = shards
-        self.gone: dict[str, int] = {}
-        """Sources that are not on disk and have no documents, or others than the store has events
-        of, and their bytes; see `behind`."""
+        self.cursors: dict[int, TextCursor] = {}
+        """As they were when `behind` asked for them."""
 
     def behind(self, known: Mapping[str, SourceRow]) -> dict[str, int]:
         """Sources on disk of which the store has rows that the index has no documents of, and the
         bytes to be read for them."""
         if not known:
             return {}
-        cursors: dict[int, TextCursor] = {}
         for n in range(SHARDS):
-            cursors.update(self.shards[n].cursors())
+            self.cursors.update(self.shards[n].cursors())
         found = {}
         for uri, row in known.items():
-            cursor = cursors.get(row[0])
-            if _gone(uri, row) and (cursor is None or cursor.offset != row[7]):
-                self.gone[uri] = max(1, row[3])
+            cursor = self.cursors.get(row[0])
             if _readable(uri, row) and (cursor is None or not _is_at(cursor, row)):
                 found[uri] = max(1, row[3] - (cursor.offset if cursor else 0))
+        return found
+
+    def lost(self, known: Mapping[str, SourceRow]) -> list[str]:
+        """Sources that are not on disk (any more) and have no documents, or others than the store
+        has events of: a sync was stopped between the two. Documents of those that the store has
+        nothing of are dropped."""
+        found = []
+        for uri, row in known.items():
+            cursor = self.cursors.get(row[0])
+            if not (row[11] or REWRITTEN in uri) or (cursor and cursor.offset == row[7]):
+                continue
+            if _whole(row):
+                found.append(uri)
+            elif cursor and not row[7]:
+                shard = self.shards[shard_of(row[0])]
+                shard.forget(row[0])
+                shard.commit()
         return found
 
     def aimed(self, task: Task) -> Task:
@@ -198,10 +211,6 @@ def _goes_on(cursor: TextCursor, task: Task) -> bool:
 def _readable(uri: str, row: SourceRow) -> bool:
     """True for sources that are on disk and were read to their end."""
     return _whole(row) and not (row[11] or REWRITTEN in uri)
-
-
-def _gone(uri: str, row: SourceRow) -> bool:
-    return _whole(row) and bool(row[11] or REWRITTEN in uri)
 
 
 def _whole(row: SourceRow) -> bool:

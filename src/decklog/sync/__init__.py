@@ -247,9 +247,11 @@ def _plan(
             copying.tell()
         if copying and news is None:
             tasks += copying.gone(tasks, plan.known, plan.met)
-            if look_back:
-                wanted = {t.uri for t in tasks}
-                tasks += copying.told_again(lacking.gone, plan.known, wanted)
+        if look_back:
+            known = store.known()
+            lost = lacking.lost(known)
+            if copying:
+                tasks += copying.told_again(lost, known, {t.uri for t in tasks})
         if sum(t.weight for t in tasks) <= FORK_BYTES:
             tasks.sort(key=lambda t: t.stat[1])  # told in the order in which they were written last
         before = 0 if look_back else left
@@ -277,7 +279,7 @@ def _retold(store: SqliteStore, copying: Copying) -> _Work:
     with closing(_shards(store)) as opened:
         lacking = indexing.Lacking(opened)
         lacking.behind(known)
-        tasks = [lacking.aimed(t) for t in copying.told_again(lacking.gone, known, ())]
+        tasks = [lacking.aimed(t) for t in copying.told_again(lacking.lost(known), known, ())]
     return _Work(tasks, True, 0, 0, None)
 
 
