@@ -56,6 +56,14 @@ kills each="150":
 bench-live *args:
     {{bin}}/python benchmarks/live.py {{args}}
 
+# how long `ps` takes, how soon `ps -w` tells, what watching costs; `--write docs/performance.md`
+bench-fleet *args:
+    {{bin}}/python benchmarks/fleet.py {{args}}
+
+# 2,000 random things that happen to a fleet on real tmux servers: `just chaos 7` for that seed
+chaos seed="0" actions="2000":
+    DECKLOG_SEED={{seed}} DECKLOG_ACTIONS={{actions}} {{bin}}/python -m pytest -q -o timeout=36000 tests/test_chaos.py
+
 # against the rivals, side by side; writes docs/performance.md
 bench *args:
     {{bin}}/python benchmarks/run.py {{args}}

@@ -145,6 +145,31 @@ def test_every_state_is_told(agent: str, sandbox: Callable[..., Any]) -> None:
         assert len(given) <= 1 or agent == "codex"
 
 
+def test_a_subscriber_at_the_limit(sandbox: Callable[..., Any]) -> None:
+    """Claude Code asks its subscribers what to do then."""
+    claim = "anthropic-ratelimit-unified"
+    headers = {
+        f"{claim}-status": "rejected",
+        f"{claim}-reset": str(int(time.time()) + 3600),
+        f"{claim}-representative-claim": "five_hour",
+        f"{claim}-5h-status": "rejected",
+        f"{claim}-5h-reset": str(int(time.time()) + 3600),
+        f"{claim}-overage-status": "rejected",
+    }
+    limit = {"error": {"status": 429, "message": "Scripted.", "headers": headers, "times": 50}}
+    box = sandbox("claude", {"turns": [{"text": "Hello."}, limit]}, subscriber=True)
+    watched = Watched(box, "claude")
+    assert watched.panes.send("it", "Say hello.", ready=30).outcome == "submitted"
+    watched.shows("Hello.")
+    bound = watched.is_("idle").occupant
+    watched.panes.send("it", "Hit the limit.")
+    watched.shows("hit your")
+    row = watched.is_("limited")
+    assert row.occupant is not None
+    assert bound is not None
+    assert row.occupant.session == bound.session
+
+
 def _limited(screen: str) -> bool:
     return "hit your" in screen or "429" in screen
 
