@@ -90,6 +90,16 @@ def test_what_says_nothing_leaves_the_line(event: Event) -> None:
 
 
 @pytest.mark.spec("D17")
+def test_a_prompt_that_is_written_late_does_not_replace_the_answer() -> None:
+    one = think(Thought(), [said("One.", at=5), asked("First.", at=4)])
+    assert (one.text, one.kind, one.at, one.objective) == ("One.", "text", 5, "First.")
+    two = think(think(Thought(), [said("One.", at=5)]), [asked("First.", at=4)])
+    assert (two.text, two.at, two.objective) == ("One.", 5, "First.")
+    three = think(two, [asked("Second.", at=6), said("Slow clock.", at=3)])
+    assert (three.text, three.objective) == ("Second.", "Second.")
+    assert think(three, [said("It goes on.", at=3)]).text == "It goes on."
+
+
 def test_the_objective_changes_when_another_thing_is_asked() -> None:
     first = think(Thought(), [asked("Fix  the login", at=1), said("ok")])
     same = think(first, [asked("Fix the   login", at=50)])

@@ -6,17 +6,18 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import CalledProcessError
+from typing import Any
 
 import msgspec
 import pytest
 
 from decklog import tmux
 from decklog.errors import NoServer, PaneGone, TmuxError, TmuxMissing, TmuxTimeout
-from decklog.tmux import Server, Status
+from decklog.tmux import Server, Status, call
 from decklog.tmux.control import Control, Reply, _replies
 from tmux_server import Room, needs_tmux, rooms
 from waiting import until
@@ -234,6 +235,26 @@ def test_created_panes_run_in_our_environment(room: Room) -> None:
     until(lambda: "<bbb>" in server.capture([pane.id])[pane.id])
     assert server.capture([pane.id])[pane.id].startswith("<second; 'x' $HOME><o><bbb>")
     assert [p.ours for p in server.panes()] == ["aaa", "bbb"]
+
+
+def test_all_panes_and_their_screens_take_one_process_each(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = started(room)
+    for _ in range(5):
+        room.tmux("t", "new-session", "-d", "--", "sleep", "600")
+    calls: list[Sequence[str]] = []
+    real = call.run
+
+    def counted(arguments: Sequence[str], *rest: Any, **more: Any) -> tuple[int, str, str]:
+        calls.append(arguments)
+        return real(arguments, *rest, **more)
+
+    monkeypatch.setattr("decklog.tmux.server.run", counted)
+    panes = tmux.panes(room.env)
+    assert (len(panes), len(calls)) == (6, 1)
+    assert len(server.capture([p.id for p in panes])) == 6
+    assert len(calls) == 2
 
 
 @pytest.mark.spec("R79")

@@ -60,8 +60,12 @@ def context_limit(agent: str) -> int:
 
 
 def think(thought: Thought, events: Sequence[Event]) -> Thought:
-    """The thought after these events, which follow those it was made of."""
-    line_found = False
+    """The thought after these events, which follow those it was made of.
+
+    They stand in the order they were written, and some agents write a prompt only after the answer
+    to it has begun: the line is that of the latest by its time.
+    """
+    latest: Event | None = None
     asked: list[UserMessage] = []
     new = thought
     edited: bool | None = None
@@ -75,8 +79,8 @@ def think(thought: Thought, events: Sequence[Event]) -> Thought:
                 edited = _edits(e)
         elif isinstance(e, UsageReported) and tokens is None and e.rank == 2:
             tokens = e.usage.total
-        if not line_found and (said := _line_of(e)) is not None:
-            line_found = True
+        if _later(e, latest or thought) and (said := _line_of(e)) is not None:
+            latest = e
             new = replace(new, text=said[1], kind=said[0], at=e.at)
     if asked:
         new = _asked(new, asked[-1])
@@ -87,6 +91,15 @@ def think(thought: Thought, events: Sequence[Event]) -> Thought:
         session=thought.session or next((e.session for e in events if e.session), ""),
         seq=thought.seq + len(events),
     )
+
+
+def _later(e: Event, than: Event | Thought) -> bool:
+    """Whether an event counts rather than another one, or the line there is."""
+    if e.at is None or than.at is None:
+        return isinstance(than, Thought)
+    if isinstance(than, Thought):
+        return e.at >= than.at or not isinstance(e, UserMessage)
+    return e.at > than.at
 
 
 def _line_of(e: Event) -> tuple[Kind, str] | None:

@@ -245,7 +245,7 @@ class Server:
         names = " ".join(k for k in self.env if _NAME.fullmatch(k) and not k.startswith("TMUX"))
         given = [w for k, v in variables.items() for w in ("-e", f"{k}={v}")]
         width, height = size
-        text = self.call(
+        making = (
             ["start-server"],
             ["set-option", "-g", "update-environment", names],
             [
@@ -254,8 +254,11 @@ class Server:
                 *("env", *argv),  # one word alone would go through a shell
             ],
             ["set-option", "-p", MARK, mark],
-            deadline=START,
         )
+        try:
+            text = self.call(*making, deadline=START)
+        except NoServer:  # the one that was there ended meanwhile, with whatever was made in it
+            text = self.call(*making, deadline=START)
         made = self._parse(text)
         if len(made) != 1:
             raise TmuxError(f"tmux said nothing of the pane it was to make at {self.socket}")
