@@ -16,7 +16,8 @@ decklog.config decklog.errors decklog.hub decklog.hub.health decklog.hub.lookout
 decklog.hub.following decklog.hub.numbers decklog.hub.search decklog.hub.sessions
 decklog.sources decklog.store decklog.store.indexed decklog.store.journal decklog.store.queries
 decklog.store.schema decklog.store.connection decklog.store.cost decklog.store.sql
-decklog.store.sqlite decklog.boots decklog.store.statements decklog.zones""".split()
+decklog.store.keeping decklog.store.sqlite decklog.boots decklog.store.statements
+decklog.zones""".split()
 FOREIGN = """__future__ apsw collections collections.abc errno fcntl itertools keyword operator
 reprlib zlib _collections _operator""".split()
 """What apsw brings along, and modules written in C."""
