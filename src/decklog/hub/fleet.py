@@ -388,18 +388,17 @@ class Fleet:
         `decklog.transitions`."""
         return self.memory.transitions.events(after)
 
-    def changed(self, since: object) -> object:
-        """A value that is equal to the one ``since`` while no file changed that the agents of the
-        last look write: transcripts, what they keep of themselves, notes of hooks."""
-        stamps = (
-            tuple(t.stamp() for t in self._transcripts.values()),
-            tuple(collect.stamp(f) for f in self._own_files),
-            self._spool.stamp(),
-        )
-        return since if stamps == since else stamps
+    def stamps(self) -> dict[str, object]:
+        """Of each file that the agents of the last look write, equal while it did not change:
+        transcripts, what they keep of themselves, notes of hooks."""
+        return {
+            **{t.uri: t.stamp() for t in self._transcripts.values()},
+            **{f: collect.stamp(f) for f in self._own_files},
+            self._spool.folder: self._spool.stamp(),
+        }
 
     def folders(self) -> set[str]:
-        """Those that hold the files of `changed`."""
+        """Those that hold the files of `stamps`."""
         files = [*self._own_files, *(t.uri.partition("#")[0] for t in self._transcripts.values())]
         return {os.path.dirname(f) for f in files} | {self._spool.folder}
 

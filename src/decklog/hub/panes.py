@@ -32,6 +32,8 @@ __all__ = ["Panes", "Plan", "Request", "Row"]
 
 LOOK = 0.2
 """Seconds between looks while watching, where there are not more than MANY panes."""
+GAP = 0.05
+"""The same, at least, whatever wakes us."""
 MANY = 100
 ANYWAY = 5.0
 """Seconds after which everything is looked at although nothing told of a change."""
@@ -114,18 +116,19 @@ class Panes(Supervisor):
         last: list[dict[str, Any]] | None = None
         who: dict[Place, str] = {}
         fleet = self.deck.fleet
-        stamps: object = None
+        stamps: Mapping[str, object] = {}
         woken = False
         due = 0.0
         with Watch(self) as watch, Alarm(hints.best()) as alarm:
             while True:
                 tick = watch.tick(who)
-                now = fleet.changed(stamps) if woken or not alarm.sure else stamps
-                if tick.changed or now is not stamps or time.monotonic() >= due:
+                written = (woken or not alarm.sure) and fleet.stamps() != stamps
+                if tick.changed or written or time.monotonic() >= due:
+                    before = fleet.stamps()
                     found = self.rows(everything=everything)
                     who = {place(r.pane): r.occupant.process.agent for r in found
                            if r.pane is not None and r.occupant is not None}  # fmt: skip
-                    stamps = fleet.changed(None)
+                    stamps = {path: before.get(path, s) for path, s in fleet.stamps().items()}
                     alarm.attend(fleet.folders())
                     rows = [row_json(row) for row in found]
                     restless = any(r["state"] in RESTLESS for r in rows)
@@ -134,7 +137,7 @@ class Panes(Supervisor):
                     if shown != last:
                         last = shown
                         yield rows
-                woken = alarm.wait(interval * max(1.0, len(tick.panes) / MANY))
+                woken = alarm.wait(interval * max(1.0, len(tick.panes) / MANY), least=GAP)
 
 
 def row_json(row: Row) -> dict[str, Any]:

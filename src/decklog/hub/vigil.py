@@ -36,6 +36,8 @@ SYNC_EVERY = 1.0
 """Seconds between reads of what transcripts grew by, at least."""
 ANYWAY_EVERY = 10.0
 """Seconds after which rows are made although nothing changed: silence says something too."""
+GAP = 0.05
+"""Seconds between looks, at least."""
 REST = 4.0
 """So many times as long as rows took to make, nothing is made: a fifth of a core at most."""
 
@@ -53,7 +55,7 @@ class Vigil:
         self.panes: Sequence[Pane] = ()
         self.who: Mapping[Place, str] = {}
         """Which agent is in which pane."""
-        self._stamps: object = None
+        self._stamps: Mapping[str, object] = {}
         self._said: Mapping[Place, Sequence[Evidence]] = {}
         self._woken = False
         self._unread = True
@@ -78,11 +80,9 @@ class Vigil:
 
     def rest(self, seconds: float) -> None:
         """Wait for the next look: so long, or until a file changed."""
-        pause = min(seconds, REST * self._took)
-        if pause > 0:
-            time.sleep(pause)
+        least = max(GAP, REST * self._took)
         self._took = 0.0
-        self._woken |= self.alarm.wait(seconds - pause)
+        self._woken |= self.alarm.wait(seconds, least=least)
 
     def look(self) -> list[dict[str, Any]] | None:
         """The rows, or None when nothing changed that they are made of."""
@@ -93,8 +93,9 @@ class Vigil:
         self._made = began
         self._unread = True  # what is seen to happen is being written down, too
         fleet = self.fleet
+        before = fleet.stamps()  # what changes from now on is news
         found = fleet.running(fleet.trees, panes=self.panes)
-        self._stamps = fleet.changed(None)
+        self._stamps = {path: before.get(path, s) for path, s in fleet.stamps().items()}
         self.alarm.attend(fleet.folders())
         self.who = {place(r.pane): r.match.agent for r in found if r.pane is not None}
         if self._said:
@@ -145,7 +146,7 @@ class Vigil:
         self._stirred |= woken
         self.alarm.attend(self.fleet.folders())
         self._unread |= woken
-        return self.fleet.changed(self._stamps) is not self._stamps
+        return self.fleet.stamps() != self._stamps
 
     def _reads(self) -> bool:
         """Bring the store up to date; whether there is anything new in it, by us or others."""

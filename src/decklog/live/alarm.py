@@ -55,12 +55,15 @@ class Alarm:
         self._unsure |= {f for f in sorted(new - self._missing) if not hints.add(f)}
         self._folders = wanted
 
-    def wait(self, seconds: float) -> bool:
-        """Until something happened there, at most so long; whether it did."""
-        if self._hints is None:
-            time.sleep(seconds)
-            return False
-        return bool(self._hints.read(seconds))
+    def wait(self, seconds: float, *, least: float = 0.0) -> bool:
+        """Until something happened there, at most so long; whether it did.
+
+        It takes ``least`` seconds in any case, so that what happens all the time wakes seldom.
+        """
+        pause = seconds if self._hints is None else min(seconds, least)
+        if pause > 0:
+            time.sleep(pause)
+        return self._hints is not None and bool(self._hints.read(seconds - pause))
 
     def close(self) -> None:
         if self._hints is not None:
