@@ -30,7 +30,7 @@ import apsw
 
 from decklog import durable
 from decklog.archive import packs, records
-from decklog.archive.dictionary import Packing, learn
+from decklog.archive.dictionary import SAMPLE, Packing, learn, packed
 from decklog.archive.index import FILE as INDEX
 from decklog.archive.index import Block, Copy, Index
 from decklog.archive.unflushed import Unflushed
@@ -233,9 +233,7 @@ class Archive:
                 seen = self._dictionary(numbers[-1])[1]
                 if seen >= FULL_SAMPLE or total < seen * GROWTH:
                     return 0
-        from decklog.archive.dictionary import SAMPLE
-
-        return min(SAMPLE, total // 2) if total >= LEAST else 0
+        return min(SAMPLE, total) if total >= LEAST else 0
 
     def learn(self, sample: Iterable[bytes], in_sight: int) -> None:
         """Learn a dictionary for the blocks to come. Only inside `writing`."""
@@ -243,7 +241,7 @@ class Archive:
         if len(content) < 64 << 10:
             return
         number = max(self.dictionaries(), default=0) + 1
-        codec, body = Packing().pack(content)
+        codec, body = packed(content)
         made = records.record(
             records.DICTIONARY, number, body, offset=in_sight, raw=content, codec=codec
         )

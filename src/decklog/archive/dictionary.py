@@ -22,6 +22,7 @@ from decklog.archive.records import PLAIN, ZSTD
 BLOCK_SIZE = 256 << 10
 """Raw bytes of a full block: large enough to pack well, small enough to be read for a snippet."""
 LEVEL = 1
+DICTIONARY_LEVEL = 9
 HASH_LOG = 20
 """Size of the table that finds repetitions in dictionary and block; smaller misses most of it."""
 SAMPLE = 48 << 20
@@ -42,6 +43,11 @@ def learn(sample: Iterable[bytes]) -> bytes:
         seen.update(_PIECES(piece))
     repeated = b"".join(k for k, n in seen.items() if n > 1 and len(k) >= _SHORTEST)
     return repeated[:LARGEST]
+
+
+def packed(content: bytes) -> tuple[int, bytes]:
+    """(codec, body) of a dictionary: done once, kept twice, and a good part of a small archive."""
+    return ZSTD, zstandard.ZstdCompressor(level=DICTIONARY_LEVEL).compress(content)
 
 
 class Packing:
