@@ -39,6 +39,7 @@ def test_problems_are_named_with_their_remedy(home: Path, env: dict[str, str]) -
     assert "damaged  1" in ran.text
     assert f"{path}, line 2, bytes {len(lines[0]):,} to" in ran.text
     assert f"  try: head -c 300 '{folder}/who knows.bin'" in ran.text
+    assert f"  try: rm -i {folder}/device.jsonl && decklog sync" in ran.text
     assert "22 bytes wait for the end of their line" in ran.text
     assert ran.text.endswith("3 places not read.\n")
     found = decklog(env, "doctor", "--json").json
@@ -49,6 +50,25 @@ def test_problems_are_named_with_their_remedy(home: Path, env: dict[str, str]) -
         command.partition("try: ")[2], shell=True, capture_output=True, check=True
     ).stdout
     assert shown == torn[:-1]
+
+
+@pytest.mark.spec("R39")
+def test_all_else_is_told_where_the_archive_cannot_be_asked(
+    home: Path, env: dict[str, str]
+) -> None:
+    furnish(home)
+    assert decklog(env, "sync").code == 0
+    archive = Path(env["DECKLOG_HOME"], "archive")
+    for index in archive.glob("index.db*"):
+        index.unlink()
+    (archive / "index.db").mkdir()
+    ran = decklog(env, "doctor", "--no-sync")
+    assert ran.code == 1
+    assert "Every transcript was read as written." in ran.text
+    assert "Archive\n  cannot be asked: " in ran.text
+    found = decklog(env, "doctor", "--no-sync", "--json").json
+    assert found["archive"] == {}
+    assert str(archive) in found["archive_error"]
 
 
 @pytest.mark.spec("R30")

@@ -165,6 +165,21 @@ def test_a_clock_that_is_set_back(home: Path, deck: Synced, tmp_path: Path) -> N
     assert_as_new(deck, home, tmp_path)
 
 
+@pytest.mark.spec("R54")
+def test_a_companion_that_is_too_large_is_a_finding(home: Path, deck: Synced) -> None:
+    path = home / ".claude/projects/-w/session/subagents/agent-1.jsonl"
+    made = Claude("agent-1")
+    made.prompt("look")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(made.data)
+    with path.with_suffix(".meta.json").open("wb") as f:
+        f.truncate((16 << 20) + 1)
+    assert deck.sync().problems == 1
+    (found,) = deck.store.findings()
+    assert (found["source"], found["reason"]) == (str(path), "too_long")
+    assert found["detail"] == "agent-1.meta.json is left out: 16777217 bytes, more than 16 MiB"
+
+
 # --- what happens between the look and the read -----------------------------------------------
 
 

@@ -250,6 +250,8 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterato
     rows = _rows(a, task, day, reader.facts)
     line, end, check = task.line, task.offset, task.check
     wanted = task.rows != NOT_WANTED
+    if wanted and not task.offset:
+        _left_out(rows, task, a.companions(uri))
     takers = [(start, p.events) for p, start in fed]
     if wanted:
         takers.insert(0, (task.rows, rows.add))
@@ -300,6 +302,16 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterato
             p.reached(mark, reader.facts)
     if wanted and end >= task.rows:
         yield rows.batch(*mark)
+
+
+def _left_out(rows: Rows, task: Task, paths: Iterable[str]) -> None:
+    """A finding for each of the small files of a source that is too large to be read."""
+    for path in paths:
+        if (size := stat_of(path)[0]) > sources.MAX_SMALL:
+            detail = f"{os.path.basename(path)} is left out: {size} bytes, more than "
+            rows.finding(
+                "too_long", f"{detail}{sources.MAX_SMALL >> 20} MiB", Ref(task.uri, 0, size)
+            )
 
 
 def companions(a: Agent, uri: str) -> dict[str, bytes]:
@@ -363,10 +375,8 @@ def _document(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iter
             rows.add(found)
             prints = fingerprints(found)
     base = task.uri.rpartition("#")[0]
-    for part in task.parts:
-        if (size := stat_of(os.path.join(base, part))[0]) > sources.MAX_SMALL:
-            detail = f"{part} is left out: {size} bytes, more than {sources.MAX_SMALL >> 20} MiB"
-            rows.finding("too_long", detail, Ref(task.uri, 0, size))
+    beside_it = a.companions(uri.partition("#")[0]) if task.beside is None else ()
+    _left_out(rows, task, (*(os.path.join(base, part) for part in task.parts), *beside_it))
     size = len(data) if data is not None else task.stat[0]
     mark = Mark(task.stat, size if task.kind == "json" else 1, 0, b"", b"", version)
     for p, _ in fed:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
+from errno import ESTALE
 
 from decklog.cli import deck as decks
 from decklog.cli import figures, output
+from decklog.errors import DecklogError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,9 +47,9 @@ def doctor(*, sample: bool, **values: Any) -> int:
         health = deck.health()
         agents = deck.agents()
         unpriced = [r for r in deck.usage_rows("models") if r["unpriced_responses"]]
-        kept = {r["agent"]: r for r in deck.retention(time.time_ns() // 1_000_000)}
+        kept, archived, trouble = _kept(deck)
         wrong = sum(r["count"] for r in findings if r["reason"] in WRONG)
-        wrong += sum(1 for r in agents if r["broken"])
+        wrong += sum(1 for r in agents if r["broken"]) + (trouble is not None)
         logs = deck.log.look_over()
         torn = len(logs["damaged"])
         if values["json"]:
@@ -60,7 +62,8 @@ def doctor(*, sample: bool, **values: Any) -> int:
                     "unpriced": unpriced,
                     "clean_up": {r["agent"]: r["clean_up"] for r in agents},
                     "retention": list(kept.values()),
-                    "archive": deck.archive.size(),
+                    "archive": archived,
+                    "archive_error": str(trouble or ""),
                     "log": logs,
                     "broken": {r["agent"]: r["broken"] for r in agents if r["broken"]},
                 }
@@ -69,7 +72,7 @@ def doctor(*, sample: bool, **values: Any) -> int:
         _findings(findings, whole=bool(values["all"]))
         _broken(agents)
         _sources(deck, agents, kept)
-        _archive(deck)
+        _archive(deck, archived, trouble)
         _log(logs)
         _store(health)
         _prices(health, unpriced)
@@ -127,7 +130,12 @@ def _remedy(reason: str, row: dict[str, Any]) -> Iterator[str]:
     path = row["source"].partition("#")[0]
     file = shlex.quote(path)
     bytes_there = f"tail -c +{row['offset'] + 1} {file} | head -c {min(row['length'], 2000)}"
-    if reason == "unreadable":
+    if reason == "unreadable" and "not a regular file" in row["detail"]:
+        yield f"ls -l {file}"
+        yield f"rm -i {file} && decklog sync  # it holds no transcript"
+    elif reason == "unreadable" and row["detail"].startswith(f"[Errno {ESTALE}]"):
+        yield "decklog sync"
+    elif reason == "unreadable":
         yield f"ls -l {file}"
         yield f"chmod u+r {file} && decklog sync"
     elif reason == "bomb":
@@ -206,10 +214,23 @@ def _risk(deck: Decklog, found: dict[str, Any]) -> None:
     output.emit(f"    try: {output.cyan('decklog sync')}")
 
 
-def _archive(deck: Decklog) -> None:
+def _kept(deck: Decklog) -> tuple[dict[str, Any], dict[str, Any], DecklogError | None]:
+    """By agent what deletes its transcripts; what is archived; what kept the archive from saying
+    so, as a full disk does: all else is told nevertheless."""
+    try:
+        kept = {r["agent"]: r for r in deck.retention(time.time_ns() // 1_000_000)}
+        return kept, deck.archive.size(), None
+    except DecklogError as error:
+        return {}, {}, error
+
+
+def _archive(deck: Decklog, size: dict[str, Any], trouble: DecklogError | None) -> None:
     output.write("")
     _head("Archive")
-    size = deck.archive.size()
+    if trouble is not None:
+        _say(output.one_line(f"cannot be asked: {trouble}"))
+        _say(output.one_line(trouble.hint or "decklog archive verify"))
+        return
     if not deck.config.archive:
         _say("switched off: what an agent deletes is lost but for its numbers",
              "decklog config")  # fmt: skip
