@@ -230,15 +230,23 @@ def test_patterns_run_in_linear_time(name: str, pattern: re.Pattern[str]) -> Non
         "|1",
         "/.",
     ):
-        times = []
-        for size in (small, large):
-            text = (seed * size)[:size] + "!"
-            began = time.process_time()
-            for _ in pattern.finditer(text):
-                pass
-            times.append(time.process_time() - began)
-        # eight times the text: a quadratic pattern would take 64 times as long
-        assert times[1] < 0.05 or times[1] < 30 * times[0], (seed, times)
+        for tries in (1, 3, 9):  # a busy machine may hold up any of them
+            times = [
+                min(_seconds(pattern, (seed * size)[:size] + "!") for _ in range(tries))
+                for size in (small, large)
+            ]
+            # eight times the text: a quadratic pattern would take 64 times as long
+            if times[1] < 0.05 or times[1] < 30 * times[0]:
+                break
+        else:
+            pytest.fail(f"{seed!r}: {times}")
+
+
+def _seconds(pattern: re.Pattern[str], text: str) -> float:
+    began = time.process_time()
+    for _ in pattern.finditer(text):
+        pass
+    return time.process_time() - began
 
 
 class Toy(Agent):
