@@ -48,7 +48,7 @@ class Room:
         """The tmux program itself, as a person would call it."""
         command = ["tmux", "-u", "-L", name, "-f", "/dev/null", *arguments]
         done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, check=True, timeout=10
+            command, env=self.env, capture_output=True, text=True, check=True, timeout=30
         )
         return done.stdout.rstrip("\n")
 
