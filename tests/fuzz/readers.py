@@ -47,6 +47,8 @@ BEHIND = 2
 """Whole records that are read after the mutated one."""
 SECONDS = 3.0
 """Of processor time for all the readings of one run together; a busy machine makes them longer."""
+KEPT = 6
+"""Bytes by which a state may grow for each that was read: so many places keep a session's id."""
 SPOILED = frozenset({"damaged", "too_deep"})
 SAID = (UserMessage, AssistantMessage, Reasoning, ToolCalled, ToolReturned)
 COUNTERS = frozenset({"codex"})
@@ -200,7 +202,7 @@ class Fuzz:
         if spoilt:
             reader.s.seq = p.seq  # so that what is behind it is numbered as if it were not there
         state = reader.state()
-        if len(state) > len(p.cursor.state) + 3 * len(data) + 4096:
+        if len(state) > len(p.cursor.state) + KEPT * len(data) + 4096:
             raise Violation(f"the state grew from {len(p.cursor.state)} to {len(state)} bytes")
         behind = _read(reader, p.behind)
         msgspec.json.encode(own)

@@ -77,7 +77,7 @@ def keeps_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def kept(self: PiReader, r: Any, ref: Any) -> Any:
         events = record(self, r, ref)
-        self.f.agent_version += "x" * ref.length * 4
+        self.f.agent_version += "x" * ref.length * 12
         return events
 
     monkeypatch.setattr(PiReader, "record", kept)
