@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from homes import Claude
+
 ALONE = ("unshare", "--user", "--map-root-user", "--mount")
 
 RECORD = """
@@ -57,3 +59,57 @@ def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert told.pop("waited") < 5
     assert told == {"retryable": True, "hint": True, "new": True, "whole": True, "holes": 0}
+
+
+READ = """
+import os, subprocess, sys
+root, home, how = sys.argv[1:]
+env = {**os.environ, "HOME": home, "DECKLOG_HOME": f"{root}/own"}
+
+def decklog(*words):
+    done = subprocess.run(
+        [sys.executable, "-m", "decklog", *words], env=env, capture_output=True, text=True
+    )
+    print(words[0], done.returncode, "marmalade" in done.stdout, done.stderr.strip())
+
+decklog("sync")
+if how == "read-only":
+    subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+else:
+    with open(f"{root}/ballast", "wb", buffering=0) as ballast:
+        try:
+            while ballast.write(b"x" * 4096):
+                pass
+        except OSError:
+            pass
+decklog("search", "marmalade")
+decklog("ls")
+decklog("daemon", "start")
+"""
+REMEDY = {
+    "full": "No space left on device\n  try: free some space on this disk",
+    "read-only": "Read-only file system\n  try: the disk is read-only",
+}
+
+
+@pytest.mark.spec("R19", "R20")
+@pytest.mark.parametrize("how", REMEDY)
+def test_what_is_read_is_read_where_nothing_can_be_written(how: str, tmp_path: Path) -> None:
+    home, root = tmp_path / "home", tmp_path / "root"
+    made = Claude("talk")
+    made.prompt("marmalade")
+    made.write(home)
+    root.mkdir()
+    mount = f'mount -t tmpfs -o size=3m tmpfs "{root}"'
+    able = subprocess.run([*ALONE, "sh", "-c", mount], capture_output=True, check=False)
+    if able.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    words = f'{mount} && exec "{sys.executable}" -c "$0" "{root}" "{home}" {how}'
+    done = subprocess.run(
+        [*ALONE, "sh", "-c", words, READ], capture_output=True, check=True, timeout=60, text=True
+    )
+    synced, found, listed, started = done.stdout.split("\n", 3)
+    assert synced.startswith("sync 0")
+    assert found.startswith("search 0 True")
+    assert listed.startswith("ls 0 True")
+    assert REMEDY[how] in started

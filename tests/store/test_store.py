@@ -344,7 +344,7 @@ def test_killed_while_it_was_made_a_store_opens(folder: Path, home: Path) -> Non
                 super().__init__(path)
                 self.create_scalar_function("suicide", suicide, 0)
 
-        SqliteStore.__init__.__globals__["Connection"] = Dying
+        SqliteStore.__init__.__globals__["opened"] = Dying
         made.__init__(str(folder))  # type: ignore[misc]
 
     assert killed(work, 20.0)

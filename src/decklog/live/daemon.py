@@ -57,7 +57,7 @@ class Daemon:
     def running(self) -> Running | None:
         """The daemon that runs now, if one does."""
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         try:
@@ -75,9 +75,13 @@ class Daemon:
         before = self.running()
         if before is not None:
             raise Busy(f"a daemon runs already{_told(before)}", hint=_remedy(before))
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        fd = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            fd = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise durable.failed(self.log, error) from None
+        try:
+            durable.write_all(fd, b"\n")  # a full disk is told here, where somebody hears it
             process = subprocess.Popen(
                 [sys.executable, "-m", "decklog", "daemon", "run"],
                 stdin=subprocess.DEVNULL,
@@ -87,6 +91,8 @@ class Daemon:
                 env=dict(env),
                 start_new_session=True,
             )
+        except OSError as error:
+            raise durable.failed(self.log, error) from None
         finally:
             os.close(fd)
         until = time.monotonic() + START_SECONDS

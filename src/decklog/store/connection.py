@@ -34,6 +34,29 @@ class Connection(apsw.Connection):
             raise failure(self.filename, error) from None
 
 
+UNMADE = (apsw.CantOpenError, apsw.IOError, apsw.ReadOnlyError, apsw.FullError)
+
+
+def opened(path: str) -> Connection:
+    """A connection to a database, made if absent. Where its folder is read-only or its disk is
+    full, SQLite cannot make what it keeps beside it: that is not needed to read a database whose
+    write-ahead log is empty. Raises apsw.Error."""
+    db = Connection(path)
+    try:
+        db.pragma("user_version")
+    except UNMADE:
+        db.close()
+        log = f"{path}-wal"
+        if not os.path.exists(path) or (os.path.exists(log) and os.stat(log).st_size):
+            raise
+    else:
+        return db
+    from urllib.parse import quote
+
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return Connection(f"file:{quote(os.path.abspath(path))}?immutable=1", flags=flags)
+
+
 def failure(path: str, error: apsw.Error) -> Exception:
     """What is wrong with the file or its disk as a StoreError; our own mistakes as they are."""
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):

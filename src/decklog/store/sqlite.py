@@ -11,7 +11,7 @@ import apsw
 from decklog.boots import boot
 from decklog.errors import StoreBusy, StoreError, StoreTooNew
 from decklog.store import journal, queries, statements
-from decklog.store.connection import Connection, Transaction, failure
+from decklog.store.connection import Transaction, failure, opened
 from decklog.store.indexed import Indexed
 from decklog.store.keeping import Keeping
 from decklog.store.schema import LATE_INDEXES, RENAMED, SCHEMA, TOKENS, VERSION
@@ -46,7 +46,7 @@ class SqliteStore(queries.Reading, Indexed, Keeping):
         self._shards = {}
         old = os.umask(0o077)
         try:
-            self.db = Connection(self.path)
+            self.db = opened(self.path)
             self.db.set_busy_timeout(BUSY_MS)
             self._prepare()
         except apsw.Error as error:

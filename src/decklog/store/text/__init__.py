@@ -23,6 +23,7 @@ import apsw
 
 from decklog.errors import StoreTooNew
 from decklog.store.connection import Connection, failure
+from decklog.store.connection import opened as opened_to_read
 from decklog.store.events import NOWHEN
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ class Shard:
             raise Absent(self.path)
         old = os.umask(0o077)
         try:
-            self.db = Connection(self.path)
+            self.db = Connection(self.path) if self.makes else opened_to_read(self.path)
             try:
                 self._open(identity)
             except BaseException:
