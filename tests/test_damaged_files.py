@@ -114,10 +114,10 @@ def test_a_file_that_may_not_be_read(
     secret = theirs.write(home)
     opened = sources.open_regular
 
-    def refuse(path: str) -> int:
+    def refuse(path: str, *place: tuple[int, int]) -> int:
         if path == str(secret):
             raise PermissionError(13, "Permission denied", path)
-        return opened(path)
+        return opened(path, *place)
 
     monkeypatch.setattr(sources, "open_regular", refuse)
     seen = read(env)
