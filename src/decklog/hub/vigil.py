@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from decklog.errors import TmuxMissing
@@ -69,17 +70,23 @@ class Vigil:
         never = float("-inf")
         self._files = self._numbered = self._processes = self._synced = self._made = never
         self._took = 0.0
+        self._doubtful = False
+        """Whether a dialog was not seen once: the second look that it takes is near."""
+        self._reader = ThreadPoolExecutor(1)
+        self._reading: Future[bool] | None = None
         self._version: int = fleet.deck.store.version()
 
     def __enter__(self) -> Vigil:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._reader.shutdown()
         self.watch.close()
         self.alarm.close()
 
     def rest(self, seconds: float) -> None:
         """Wait for the next look: so long, or until a file changed."""
+        seconds = min(seconds, GAP) if self._doubtful else seconds
         least = max(GAP, REST * self._took)
         self._took = 0.0
         self._woken |= self.alarm.wait(seconds, least=least)
@@ -87,6 +94,7 @@ class Vigil:
     def look(self) -> list[dict[str, Any]] | None:
         """The rows, or None when nothing changed that they are made of."""
         began = self.clock()
+        self._doubtful = False
         news = self._screens() | self._agents(began) | self._written(began)
         if not news and began - self._made <= ANYWAY_EVERY:
             return None
@@ -100,6 +108,8 @@ class Vigil:
         self.who = {place(r.pane): r.match.agent for r in found if r.pane is not None}
         if self._said:
             found = fleet.tell(fleet.by_root(self._said))
+            waiting = (r.state.waiting for r in found)
+            self._doubtful = any(w is not None and w.misses for w in waiting)
         fleet.remember()
         self._took = self.clock() - began
         return [row(r) for r in found]
@@ -134,11 +144,9 @@ class Vigil:
         return before != self._roots
 
     def _written(self, now: float) -> bool:
-        """Whether a file changed that agents write; what the store lacks of it is read later."""
-        if self._unread and now - self._synced > SYNC_EVERY:
-            self._synced, self._unread = now, False
-            if self._reads():
-                return True
+        """Whether a file changed that agents write, or what the store has of them."""
+        if self._stored(now):
+            return True
         woken, self._woken = self._woken or self.alarm.wait(0), False
         if not woken and now - self._files < (FILES_EVERY if self.alarm.sure else 0):
             return False
@@ -148,12 +156,23 @@ class Vigil:
         self._unread |= woken
         return self.fleet.stamps() != self._stamps
 
-    def _reads(self) -> bool:
-        """Bring the store up to date; whether there is anything new in it, by us or others."""
-        deck = self.fleet.deck
-        stale = not deck.unchanged()
-        if stale:
-            deck.refresh()
-        self._stirred |= stale
-        before, self._version = self._version, deck.store.version()
-        return stale or before != self._version
+    def _stored(self, now: float) -> bool:
+        """Have what is new read into the store, beside us; whether the store is another by now."""
+        if self._reading is not None and self._reading.done():
+            self._stirred |= self._reading.result()
+            self._reading = None
+        if self._unread and self._reading is None and now - self._synced > SYNC_EVERY:
+            self._synced, self._unread = now, False
+            self._reading = self._reader.submit(self._read)
+        before, self._version = self._version, self.fleet.deck.store.version()
+        return before != self._version
+
+    def _read(self) -> bool:
+        """In a thread of its own, since a sync takes longer than a change may wait."""
+        from decklog.hub import Decklog
+
+        with Decklog(self.fleet.deck.config) as deck:
+            news = not deck.unchanged()
+            if news:
+                deck.refresh()
+            return news
