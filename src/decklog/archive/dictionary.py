@@ -19,12 +19,15 @@ import zstandard
 
 from decklog.archive.records import PLAIN, ZSTD
 
-BLOCK_SIZE = 256 << 10
-"""Raw bytes of a full block: large enough to pack well, small enough to be read for a snippet."""
+BLOCK_SIZE = 512 << 10
+"""Raw bytes of a full block: small enough to be read for a snippet, and so large that what every
+block costs before its first byte, a copy of the table below, is a small part of packing it."""
 LEVEL = 1
 DICTIONARY_LEVEL = 9
 HASH_LOG = 20
 """Size of the table that finds repetitions in dictionary and block; smaller misses most of it."""
+MIN_MATCH = 7
+"""Bytes of the shortest repetition that is looked for: shorter ones cost more than they give."""
 SAMPLE = 48 << 20
 """Most bytes that a dictionary is learned from."""
 PIECE = 128 << 10
@@ -57,7 +60,7 @@ class Packing:
         self.number = number
         parameters = zstandard.ZstdCompressionParameters.from_level(
             LEVEL, source_size=BLOCK_SIZE, dict_size=len(content), write_content_size=False,
-            **({"hash_log": HASH_LOG} if content else {}),
+            **({"hash_log": HASH_LOG, "min_match": MIN_MATCH} if content else {}),
         )  # fmt: skip
         data = None
         if content:
