@@ -19,9 +19,12 @@ import pytest
 from decklog import collect, hub, processes
 from decklog.errors import SourceError
 from decklog.hub.fleet import Fleet
-from decklog.hub.vigil import Vigil
-from decklog.model.fleet import Evidence, Pane, Process
+from decklog.hub.vigil import GAP, Vigil
+from decklog.live.alarm import Alarm
+from decklog.model.fleet import Evidence, Pane, Process, Says
+from decklog.sight import place
 from decklog.state import observed
+from decklog.supervisor.watching import Tick
 from fleets import Table, process
 from homes import Claude
 from shell import DECKLOG, called, decklog, environment, on_terminal, said
@@ -380,6 +383,49 @@ def test_what_an_agent_writes_ends_the_rest(deck: hub.Decklog, home: Path, work:
         writing.join()
         assert rows is not None
         assert [r["state"] for r in rows] == ["idle"]
+
+
+class Screens:
+    """A terminal that shows one thing after the other."""
+
+    def __init__(self, pane: Pane, *says: Says) -> None:
+        self.pane, self.says = pane, list(says)
+
+    def tick(self, who: object) -> Tick:
+        seen = observed("screen", self.says.pop(0), now(), id=str(len(self.says)))
+        return Tick(now(), [self.pane], {place(self.pane): (seen,)}, (), True)
+
+    def close(self) -> None: ...
+
+
+class Rests(Alarm):
+    """Tells for how long it was to be waited."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.seconds: list[float] = []
+
+    def wait(self, seconds: float, *, least: float = 0.0) -> bool:
+        self.seconds += [seconds] if seconds else []
+        return False
+
+
+def test_a_dialog_that_was_not_seen_once_is_looked_for_again_soon(
+    deck: hub.Decklog, work: Path
+) -> None:
+    fleet = Fleet(deck, table=Table([running(7, work, "codex", tty="/dev/pts/9")]))
+    pane = Pane(id="%1", tty="/dev/pts/9", pid=6, name="work:1.0")
+    with Vigil(fleet) as vigil:
+        vigil.alarm = rests = Rests()
+        vigil.watch = Screens(pane, "waiting_approval", "busy", "busy")  # type: ignore[assignment]
+        told = []
+        for _ in range(3):
+            rows = vigil.look()
+            assert rows is not None
+            told.append(rows[0]["state"])
+            vigil.rest(60)
+    assert told == ["waiting_approval", "waiting_approval", "busy"]
+    assert rests.seconds == [60, GAP, 60]
 
 
 @pytest.mark.spec("R77")
