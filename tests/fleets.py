@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from decklog.errors import SourceError
 from decklog.model import Session
 from decklog.model.fleet import AgentProcess, Identity, Process, Role
+from homes import Claude
 
 NOW = 1_800_000_000_000
 MINUTE = 60_000
@@ -112,3 +117,32 @@ class Table:
 
 def identity(pid: int, start: int = 0) -> Identity:
     return Identity(BOOT, pid, start or pid)
+
+
+# -- of Claude Code, on this machine ---------------------------------------------------------------
+
+ID = "aaaa0001-0000-4000-8000-00000000000a"
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def transcript(work: Path, name: str = ID, at: int | None = None) -> Claude:
+    talk = Claude(name, now() - 60_000 if at is None else at)
+    put = talk._put
+    talk._put = lambda *a, **k: put(*a, **{**k, "cwd": str(work)})  # type: ignore[method-assign]
+    return talk
+
+
+def running(pid: int, work: Path, *argv: str, **more: Any) -> Process:
+    at = more.pop("at", now() - 90_000)
+    return process(pid, at=at, argv=argv or ("claude",), cwd=str(work), **more)
+
+
+def own_file(home: Path, pid: int, start: int, native: str = ID, **more: Any) -> Path:
+    path = home / ".claude" / "sessions" / f"{pid}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said = {"pid": pid, "sessionId": native, "procStart": str(start), "updatedAt": now(), **more}
+    path.write_text(json.dumps(said))
+    return path
