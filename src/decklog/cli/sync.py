@@ -21,7 +21,7 @@ def sync(*, sample: bool, **values: Any) -> int:
         with hub.Decklog(settings) as deck:
             report = deck.sync_if_news(progress)
             decks.mended(deck)
-    names = ("sources", "read", "bytes", "lines", "sessions", "problems")
+    names = ("sources", "read", "bytes", "lines", "sessions", "problems", "documents", "shortened")
     row = {n: getattr(report, n) if report else 0 for n in names}
     if values["json"]:
         output.json_object({**row, "unchanged": report is None})

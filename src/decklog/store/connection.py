@@ -34,6 +34,7 @@ class Connection(apsw.Connection):
             raise failure(self.filename, error) from None
 
 
+BUSY_MS = 5_000
 UNMADE = (apsw.CantOpenError, apsw.IOError, apsw.ReadOnlyError, apsw.FullError)
 
 
@@ -42,6 +43,7 @@ def opened(path: str) -> Connection:
     full, SQLite cannot make what it keeps beside it: that is not needed to read a database whose
     write-ahead log is empty. Raises apsw.Error."""
     db = Connection(path)
+    db.set_busy_timeout(BUSY_MS)
     try:
         db.pragma("user_version")
     except UNMADE:

@@ -29,7 +29,6 @@ FILE = "decklog.db"
 LOCK = "write.lock"
 UNSYNCED = "unsynced"
 """Key of the boot in which the store was filled without waiting for the disk."""
-BUSY_MS = 5_000
 SHORT_WAL = 1 << 20
 """Bytes of write-ahead log that the next to open the store reads in a moment."""
 
@@ -47,7 +46,6 @@ class SqliteStore(queries.Reading, Indexed, Keeping):
         old = os.umask(0o077)
         try:
             self.db = opened(self.path)
-            self.db.set_busy_timeout(BUSY_MS)
             self._prepare()
         except apsw.Error as error:
             raise failure(self.path, error) from None
