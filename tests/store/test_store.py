@@ -16,7 +16,7 @@ import pytest
 from decklog import store as stores
 from decklog.errors import StoreBusy
 from decklog.model import Event, Facts, Ref, ToolCalled, ToolReturned, Usage, UsageReported
-from decklog.store import sqlite
+from decklog.store import connection
 from decklog.store.rows import Batch, Rows
 from decklog.store.sqlite import FILE, SqliteStore
 from forked import in_child, killed, start, suicide
@@ -161,7 +161,7 @@ def test_a_refresh_while_another_writes_gives_a_note_and_old_answers(
 
 def patient(monkeypatch: pytest.MonkeyPatch, deck: Synced) -> None:
     """Who has to wait waits for a minute: longer than a busy machine takes for the test."""
-    monkeypatch.setattr(sqlite, "BUSY_MS", 60_000)
+    monkeypatch.setattr(connection, "BUSY_MS", 60_000)
     deck.store.db.set_busy_timeout(60_000)
 
 
