@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,8 @@ def test_two_syncs_at_once_make_one_store(home: Path, tmp_path: Path) -> None:
                     with Synced(home, own) as deck:
                         for _ in range(5):
                             os.write(writing, b"%d " % deck.sync().lines)
+                except BaseException:
+                    traceback.print_exc()
                 finally:
                     os._exit(0)
             os.close(writing)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from decklog import reading, sources
+from decklog import mounts, reading, sources
 from forked import in_child, powerless
 from homes import Claude, Codex, Synced, clean, different, truth
 
@@ -310,3 +310,28 @@ def test_a_question_is_answered_on_a_full_disk(home: Path, tmp_path: Path) -> No
     with Synced(home, own) as deck:
         deck.sync()
         assert deck.total() == truth(one.lines)
+
+
+@pytest.mark.spec("R67")
+def test_on_a_network_file_system_no_database_needs_shared_memory(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "file_system", lambda path: "nfs4")
+    own, talk = tmp_path / "own", Claude("t1")
+    talk.answer("a", (1, 2, 3, 4))
+    talk.write(home)
+    for key in "bc":
+        talk.answer(key, (1, 2, 3, 4))
+        talk.write(home)
+        with Synced(home, own) as deck:
+            deck.sync()
+            modes = [deck.store.db.pragma("journal_mode")]
+            modes += [shard.db.pragma("journal_mode") for shard in deck.store.shards()]
+            assert set(modes) == {"delete"}
+            assert deck.deck.archive.files.index.db.pragma("journal_mode") == "delete"
+            deck.deck.sync(rebuild=True)
+            assert deck.store.db.pragma("journal_mode") == "delete"
+            dump = deck.dump()
+    assert not [p for p in own.rglob("*") if p.name.endswith(("-wal", "-shm"))]
+    monkeypatch.undo()
+    assert dump == clean(home, tmp_path / "new")

@@ -33,3 +33,9 @@ def file_system(path: str, mounts: str = "/proc/mounts") -> str:
 
 def is_network(kind: str) -> bool:
     return kind.removeprefix("fuse.") in NETWORK
+
+
+def journal_mode(path: str) -> str:
+    """How SQLite is to keep a new database at a path safe: a write-ahead log needs memory that all
+    who have it open share, which a network file system does not give."""
+    return "delete" if is_network(file_system(path)) else "wal"

@@ -10,6 +10,7 @@ import apsw
 
 from decklog.archive import records
 from decklog.archive.records import Head
+from decklog.mounts import journal_mode
 
 FILE = "index.db"
 VERSION = 1
@@ -102,7 +103,7 @@ class Index:
             self._discard()
             return self._open()
         if version == 0:
-            self.db.pragma("journal_mode", "wal")
+            self.db.pragma("journal_mode", journal_mode(self.path))
             self.db.execute("begin immediate")
             if self.db.pragma("user_version") == 0:
                 self.db.execute(_SCHEMA)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import apsw
 
 from decklog.errors import StoreCorrupt
+from decklog.mounts import journal_mode
 from decklog.store import text
 from decklog.store.connection import Connection, failure, set_aside
 from decklog.store.sqlite import FILE, SqliteStore
@@ -84,7 +85,7 @@ def _copy(fresh: Connection, old: Connection) -> None:
     with old.backup("main", fresh, "main") as copy:
         while not copy.done:
             copy.step(2_000)
-    old.pragma("journal_mode", "wal")
+    old.pragma("journal_mode", journal_mode(old.filename))
 
 
 def _take_over(fresh: str, old: str) -> None:

@@ -58,10 +58,12 @@ class SqliteStore(queries.Reading, Indexed, Keeping):
             self._reset()
             version = 0
         if version == 0:
+            from decklog.mounts import journal_mode
+
             with self.writing(settle=False):
                 if self.db.pragma("user_version") == 0:
                     self.db.pragma("page_size", 8192)
-                    self.db.pragma("journal_mode", "wal")
+                    self.db.pragma("journal_mode", journal_mode(self.path))
                     self.db.execute("begin immediate")
                     self.db.execute(SCHEMA)
                     journal.begin(self.db)

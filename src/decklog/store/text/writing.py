@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from decklog.mounts import journal_mode
 from decklog.store.events import NOWHEN
 from decklog.store.text import FORMAT, TOKENIZER, Shard
 from decklog.store.text.documents import Document
@@ -75,7 +76,7 @@ class Writer(Shard):
                 self.db.execute("vacuum")
                 self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
             self.db.pragma("page_size", 4096)  # what FTS5 makes its own pages for
-            self.db.pragma("journal_mode", "wal")
+            self.db.pragma("journal_mode", journal_mode(self.path))
             self.db.execute("begin immediate")
             self.db.execute(SCHEMA)
             self._put("identity", identity)
