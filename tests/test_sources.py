@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from decklog import sources
 from decklog.agents import Root
+from decklog.unpacking import Bomb
 from forked import in_child
 
 A, B, C = b'{"a": 1}', b'{"bb": [2, 3]}', b'{"c": "\xc3\xa4"}'
@@ -217,7 +218,7 @@ def test_a_compressed_file_that_is_cut_gives_its_whole_lines(packed: Path) -> No
 @pytest.mark.spec("R55")
 def test_a_compressed_file_that_unpacks_beyond_measure_is_stopped(packed: Path) -> None:
     write(packed, zstandard.compress((b"x" * 1023 + b"\n") * (80 << 10)))
-    with pytest.raises(sources.Bomb, match="unpacks to more than"):
+    with pytest.raises(Bomb, match="unpacks to more than"):
         read(packed)
 
 

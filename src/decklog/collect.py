@@ -32,6 +32,7 @@ from decklog.model import (
 )
 from decklog.model.fleet import AgentProcess, Evidence, Identity, Process, Says
 from decklog.state import observed
+from decklog.unpacking import Bomb
 
 FIRST_LOOK = 8 * 1024
 """Bytes of a transcript's end that are read at first; more where no turn is seen in them."""
@@ -190,7 +191,7 @@ class Transcript:
             if self.kind == "jsonl":
                 return self._lines()
             return self._document()
-        except (OSError, sources.Bomb):
+        except (OSError, Bomb):
             return Heard([], [])
 
     def _lines(self) -> Heard:

@@ -17,6 +17,7 @@ from decklog.errors import DecklogError, SourceError, StoreCorrupt
 from decklog.model import Cursor, Event, Facts, Ref, Source
 from decklog.store import REWRITTEN
 from decklog.store.rows import Batch, Rows
+from decklog.unpacking import Bomb
 
 if TYPE_CHECKING:
     from decklog.archive import CopyReader
@@ -201,7 +202,7 @@ def batches(
         if task.rows == NOT_WANTED:
             return  # the finding is there, or comes with the next rows
         rows = _rows(a, task, day, {})
-        reason = "bomb" if isinstance(error, sources.Bomb) else "unreadable"
+        reason = "bomb" if isinstance(error, Bomb) else "unreadable"
         rows.finding(reason, _what(error), Ref(task.uri))
         at = (last.offset, last.line, last.check, last.state)
         yield rows.batch(TRY_AGAIN, *at, last.version if task.kind == "jsonl" else "")
@@ -209,7 +210,7 @@ def batches(
 
 def _what(error: Exception) -> str:
     """What failed; of errors in code the place, for their text may be that of a transcript."""
-    if isinstance(error, OSError | sources.Bomb | SourceError):
+    if isinstance(error, OSError | Bomb | SourceError):
         return str(error)
     import traceback
 

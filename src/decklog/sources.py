@@ -5,7 +5,6 @@ The walk imports nothing heavy, so that a warm command can see at once that noth
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import zlib
@@ -27,8 +26,6 @@ MAX_DOCUMENT = 64 << 20
 """Largest JSON document that is read."""
 MAX_SMALL = 16 << 20
 """Largest companion, or part of a document of many files."""
-MAX_UNPACKED = 4 << 30
-MAX_RATIO = 200
 UNCOUNTED = "-shm"
 """End of the names of shared-memory files of databases, which readers touch."""
 CHECK = 4096
@@ -337,7 +334,11 @@ class Descriptor:
 
 
 def _packed_or_not(opened: Opened, path: str) -> Reading:
-    return _unpacked(opened, path) if path.endswith(".zst") else opened.read
+    if not path.endswith(".zst"):
+        return opened.read
+    from decklog.unpacking import unpacked
+
+    return unpacked(opened, path)
 
 
 def _teed(read: Reading, offset: int, tee: Callable[[int, bytes], None]) -> Reading:
@@ -438,56 +439,6 @@ def _whole(block: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-class Bomb(Exception):
-    """A compressed file unpacks to far more than it may."""
-
-
-class _Forward(io.RawIOBase):
-    """Reads on from the beginning, as a decompressor wants it."""
-
-    def __init__(self, opened: Opened) -> None:
-        self.opened, self.at = opened, 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.opened.read(self.at, CHUNK if size < 0 else size)
-        self.at += len(data)
-        return data
-
-
-def _unpacked(opened: Opened, path: str) -> Reading:
-    """Sequential reading of a zstd file; offsets are of the unpacked bytes."""
-    from typing import IO, cast
-
-    import zstandard
-
-    size = max(1, opened.size)
-    stream = zstandard.ZstdDecompressor(max_window_size=64 << 20).stream_reader(
-        cast("IO[bytes]", _Forward(opened)), read_across_frames=True
-    )
-    position = 0
-
-    def unpack(n: int) -> bytes:
-        try:
-            return stream.read(n)
-        except zstandard.ZstdError as error:
-            raise OSError(f"{path}: {error}") from None
-
-    def read(at: int, n: int) -> bytes:
-        nonlocal position
-        while position < at:
-            got = len(unpack(min(CHUNK, at - position)))
-            if not got:
-                return b""
-            position += got
-        data = unpack(n)
-        position += len(data)
-        if position > MAX_UNPACKED or (position > 64 << 20 and position > size * MAX_RATIO):
-            raise Bomb(f"{path} unpacks to more than {position >> 20} MiB")
-        return data
-
-    return read
 
 
 if TYPE_CHECKING:

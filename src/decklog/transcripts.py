@@ -35,6 +35,7 @@ from decklog.standing import Copies, stands
 from decklog.store import REWRITTEN
 from decklog.store.cost import basis
 from decklog.store.queries import SHIFT
+from decklog.unpacking import Bomb
 
 if TYPE_CHECKING:
     from decklog.archive import CopyReader
@@ -131,7 +132,7 @@ def troubles(uri: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise SourceError(f"{uri}: {error.strerror}") from None
-    except (sources.Bomb, databases.Unreadable, databases.UnknownSchema) as error:
+    except (Bomb, databases.Unreadable, databases.UnknownSchema) as error:
         raise SourceError(str(error)) from None
 
 

@@ -46,12 +46,17 @@ print(json.dumps({
 """
 
 
+def mounting(folder: Path, size: str) -> str:
+    """The command that mounts a small disk there; skips where that is not allowed."""
+    mount = f'mount -t tmpfs -o size={size} tmpfs "{folder}"'
+    if subprocess.run([*ALONE, "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    return mount
+
+
 @pytest.mark.spec("R20")
 def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path) -> None:
-    mount = f'mount -t tmpfs -o size=256k tmpfs "{tmp_path}"'
-    able = subprocess.run([*ALONE, "sh", "-c", mount], capture_output=True, check=False)
-    if able.returncode:
-        pytest.skip("file systems cannot be mounted here")
+    mount = mounting(tmp_path, "256k")
     words = f'{mount} && exec "{sys.executable}" -c "$0" "{tmp_path}"'
     done = subprocess.run(
         [*ALONE, "sh", "-c", words, RECORD], capture_output=True, check=True, timeout=60
@@ -100,10 +105,7 @@ def test_what_is_read_is_read_where_nothing_can_be_written(how: str, tmp_path: P
     made.prompt("marmalade")
     made.write(home)
     root.mkdir()
-    mount = f'mount -t tmpfs -o size=3m tmpfs "{root}"'
-    able = subprocess.run([*ALONE, "sh", "-c", mount], capture_output=True, check=False)
-    if able.returncode:
-        pytest.skip("file systems cannot be mounted here")
+    mount = mounting(root, "3m")
     words = f'{mount} && exec "{sys.executable}" -c "$0" "{root}" "{home}" {how}'
     done = subprocess.run(
         [*ALONE, "sh", "-c", words, READ], capture_output=True, check=True, timeout=60, text=True

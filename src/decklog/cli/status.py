@@ -123,7 +123,7 @@ def _nothing(looked: list[dict[str, Any]]) -> None:
     output.write("No sessions were found on this machine. Looked in:")
     for r in looked:
         for place in r["roots"]:
-            there = "nothing in it" if place in r["present"] else "not there"
+            there = "no session in it" if place in r["present"] else "not there"
             output.write(f"  {r['agent']:<9} {place}  ({there})")
     moved = sorted(v for r in looked for v in r["variables"])
     output.write(f"\nKept elsewhere? These variables are honoured: {', '.join(moved)}")

@@ -16,6 +16,7 @@ from decklog.store import REWRITTEN
 from decklog.store.text import SHARDS, shard_of
 from decklog.store.text.documents import Documents
 from decklog.store.text.writing import TextCursor, Writer
+from decklog.unpacking import Bomb
 
 if TYPE_CHECKING:
     from decklog.model import Event, Facts
@@ -202,7 +203,7 @@ def _goes_on(cursor: TextCursor, task: Task) -> bool:
         return True  # reading will say what is wrong
     try:
         return sources.matches(fd, task.uri, cursor.offset, cursor.check)
-    except (OSError, sources.Bomb):
+    except (OSError, Bomb):
         return True
     finally:
         os.close(fd)

@@ -29,6 +29,7 @@ from decklog.store.events import KIND_NAMES, NOWHEN, unpack
 from decklog.store.sql import SEARCHED, session_conditions
 from decklog.store.text.finding import Found
 from decklog.store.text.matching import snippet
+from decklog.unpacking import Bomb
 
 if TYPE_CHECKING:
     from decklog.archive import CopyReader
@@ -176,7 +177,7 @@ def _work(found: list[Source], pattern: Pattern, width: int, reading: int, writi
             worker = Worker(pattern, width)
             for source in found:
                 worker.matches, worker.slow = [], 0
-                with contextlib.suppress(OSError, DecklogError, sources.Bomb):
+                with contextlib.suppress(OSError, DecklogError, Bomb):
                     worker.scan(source)
                 marshal.dump((worker.matches, worker.slow), pipe)
                 pipe.flush()

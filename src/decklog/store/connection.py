@@ -72,12 +72,23 @@ def failure(path: str, error: apsw.Error) -> Exception:
     return error
 
 
+def aside(path: str) -> str:
+    """Where a damaged file is kept."""
+    return f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}"
+
+
 def set_aside(path: str) -> None:
     """Move a damaged database out of the way; nothing is deleted."""
-    stamp = time.strftime("%Y%m%dT%H%M%S")
-    for suffix in ("", "-wal", "-shm"):
-        if os.path.exists(path + suffix):
-            os.replace(path + suffix, f"{path}{suffix}.corrupt-{stamp}")
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        if os.path.exists(name):
+            os.replace(name, aside(name))
+
+
+def empty(db: apsw.Connection) -> None:
+    """Empty a database that may be damaged, in place: others may have it open."""
+    db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
+    db.execute("vacuum")
+    db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
 
 
 def wal_safe(version: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +12,7 @@ import apsw
 from decklog.errors import StoreCorrupt
 from decklog.mounts import journal_mode
 from decklog.store import text
-from decklog.store.connection import Connection, failure, set_aside
+from decklog.store.connection import Connection, aside, failure, set_aside
 from decklog.store.sqlite import FILE, SqliteStore
 
 
@@ -76,7 +75,7 @@ def carry_over(old: SqliteStore, fresh: SqliteStore) -> None:
 def _keep(folder: str) -> None:
     """Copy a damaged database aside before it is overwritten."""
     path = os.path.join(folder, FILE)
-    shutil.copyfile(path, f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
+    shutil.copyfile(path, aside(path))
 
 
 def _copy(fresh: Connection, old: Connection) -> None:

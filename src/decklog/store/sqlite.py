@@ -11,7 +11,7 @@ import apsw
 from decklog.boots import boot
 from decklog.errors import StoreBusy, StoreError, StoreTooNew
 from decklog.store import journal, queries, statements
-from decklog.store.connection import Transaction, failure, opened
+from decklog.store.connection import Transaction, empty, failure, opened
 from decklog.store.indexed import Indexed
 from decklog.store.keeping import Keeping
 from decklog.store.schema import LATE_INDEXES, RENAMED, SCHEMA, TOKENS, VERSION
@@ -122,11 +122,8 @@ class SqliteStore(queries.Reading, Indexed, Keeping):
                     self.db.execute("delete from meta where key in (?, 'settled')", (UNSYNCED,))
 
     def _reset(self) -> None:
-        """Empty a database that may be damaged, in place: others may have it open."""
         with self.writing(settle=False):
-            self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
-            self.db.execute("vacuum")
-            self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
+            empty(self.db)
 
     def close(self) -> None:
         """Close; a short write-ahead log is left for a later writer to work in, unflushed but

@@ -12,6 +12,7 @@ from decklog.agents import Agent
 from decklog.errors import DecklogError
 from decklog.model import Cursor, Ref, Source, UserMessage
 from decklog.model.fleet import AgentProcess, Evidence
+from decklog.unpacking import Bomb
 
 EVERY = 0.1
 """Seconds between looks; a sending asks more often."""
@@ -54,7 +55,7 @@ class Witness:
         for path, size in self._transcripts().items():
             before = self._sizes.get(path, 0)
             if size > before:
-                with suppress(OSError, sources.Bomb, DecklogError):
+                with suppress(OSError, Bomb, DecklogError):
                     found += self._read(path, before)
         return found
 

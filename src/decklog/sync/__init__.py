@@ -229,7 +229,7 @@ def _plan(
     """What to read, for rows, texts and archive. All that the text index lacks is looked for when
     it is to be ``complete``, or lacks little. ``shards`` of it that are open are used."""
     left = int(store.get(TEXT_PENDING) or 0)
-    whole = store.texts_complete(asked=True)
+    whole = store.texts_complete(asked=news is None)  # a round of following opens nothing for it
     if not whole:  # before a file of it is made, which is empty at first
         store.put_all({TEXT_PENDING: str(max(1, left))})
     look_back = not whole and news is None and (complete or left <= INLINE_BYTES)

@@ -12,6 +12,7 @@ from decklog.errors import StoreError
 from decklog.reading import NOT_WANTED, TRY_AGAIN, Task, companions, stat_of
 from decklog.sources import Seen
 from decklog.store import REWRITTEN
+from decklog.unpacking import Bomb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,7 +248,7 @@ class Plan:
             return True  # reading will say what is wrong
         try:
             return sources.matches(fd, seen.path, offset, check)
-        except (OSError, sources.Bomb):
+        except (OSError, Bomb):
             return True
         finally:
             os.close(fd)

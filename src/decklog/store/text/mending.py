@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 
 import apsw
 
-from decklog.store.connection import Connection
+from decklog.store.connection import Connection, aside, empty
 from decklog.store.text import SHARDS, path
 from decklog.store.text.writing import Writer
 
@@ -26,11 +25,9 @@ def mend(folder: str, identity: str) -> list[str]:
         place = path(folder, number)
         if not os.path.exists(place) or _sound(place):
             continue
-        shutil.copyfile(place, f"{place}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
+        shutil.copyfile(place, aside(place))
         db = Connection(place)
-        db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
-        db.execute("vacuum")
-        db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
+        empty(db)
         db.close()
         Writer(folder, number, identity).close()
         mended.append(os.path.basename(place))

@@ -6,9 +6,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import apsw
-
 from decklog.mounts import journal_mode
+from decklog.store.connection import empty
 from decklog.store.events import NOWHEN
 from decklog.store.text import FORMAT, TOKENIZER, Shard
 from decklog.store.text.documents import Document
@@ -72,9 +71,7 @@ class Writer(Shard):
         self.db.set_busy_timeout(5_000)
         if not self.is_of(identity):
             if self.db.pragma("user_version"):
-                self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
-                self.db.execute("vacuum")
-                self.db.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
+                empty(self.db)
             self.db.pragma("page_size", 4096)  # what FTS5 makes its own pages for
             self.db.pragma("journal_mode", journal_mode(self.path))
             self.db.execute("begin immediate")

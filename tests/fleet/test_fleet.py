@@ -26,25 +26,6 @@ NEXT = "aaaa0002-0000-4000-8000-00000000000b"
 USED = (10, 200, 30, 40)
 
 
-@pytest.fixture
-def work(home: Path) -> Path:
-    folder = home / "work"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def deck(env: dict[str, str]) -> Iterator[hub.Decklog]:
-    with hub.open(env=env) as found:
-        yield found
-
-
-@pytest.fixture
-def env(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """No tmux server of this machine is looked at."""
-    return {**env, "TMUX_TMPDIR": str(tmp_path)}
-
-
 @pytest.mark.spec("README-1", "X4", "X5", "DW16")
 def test_a_running_agent_with_session_state_thought_tokens_and_cost(
     deck: hub.Decklog, home: Path, work: Path

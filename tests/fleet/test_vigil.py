@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +19,6 @@ from decklog.sight import place
 from decklog.state import observed
 from decklog.supervisor.watching import Tick
 from fleets import Table, now, own_file, running, transcript
-
-
-@pytest.fixture
-def work(home: Path) -> Path:
-    folder = home / "work"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def deck(env: dict[str, str]) -> Iterator[hub.Decklog]:
-    with hub.open(env=env) as found:
-        yield found
-
-
-@pytest.fixture
-def env(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """No tmux server of this machine is looked at."""
-    return {**env, "TMUX_TMPDIR": str(tmp_path)}
 
 
 class Counting(Fleet):
