@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from decklog.archive import Archive, copier, dictionary, packs, records
+from decklog.archive.dictionaries import Dictionary
 from decklog.archive.verifying import Checked, Damage, verify
 
 
@@ -97,27 +98,87 @@ def test_a_block_never_unpacks_to_more_than_it_says(tmp_path: Path) -> None:
     assert records.head(huge) is None
 
 
-def test_a_dictionary_is_mended_from_its_twin(tmp_path: Path) -> None:
-    text = b"\\n".join(b"the same words again %d" % (n % 5000) for n in range(20_000))
-    with closing(Archive(str(tmp_path))) as archive, archive.writing():
-        archive.learn([text], len(text))
-        (number,) = archive.dictionaries()
-        raw = text[5_000:9_000]
+# --- dictionaries ---------------------------------------------------------------------------------
+
+TEXT = b"\\n".join(b"the same words again %d" % (n % 5000) for n in range(20_000))
+RAW = TEXT[5_000:9_000]
+
+
+def _learned(folder: Path) -> Dictionary:
+    """The dictionary of an archive with one copy that was packed with it."""
+    with closing(Archive(str(folder))) as archive, archive.writing():
+        archive.learn([TEXT], len(TEXT))
         archive.add([
             records.begun(7, "x", "file", "jsonl", 0),
-            copier.block(archive.current(), 7, 0, raw),
-            records.ended(7, len(raw), len(raw), len(raw), 0, ""),
+            copier.block(archive.current(), 7, 0, RAW),
+            records.ended(7, len(RAW), len(RAW), len(RAW), 0, ""),
         ])  # fmt: skip
         archive.commit()
-    first, twin = map(Path, archive.dictionary_files(number))
-    first.write_bytes(first.read_bytes()[:-40] + b"\0" * 40)
+        (number,) = archive.dictionaries()
+        return archive.dictionary(number)
+
+
+def _copied(archive: Archive) -> bytes:
+    (copy,) = archive.copies()
+    return b"".join(archive.open(copy).everything())
+
+
+@pytest.mark.parametrize("harm", ["lost", "damaged"])
+@pytest.mark.parametrize("which", range(5))
+def test_any_one_file_of_a_dictionary_is_made_anew(tmp_path: Path, which: int, harm: str) -> None:
+    files = [Path(path) for path in _learned(tmp_path).files]
+    before = [path.read_bytes() for path in files]
+    if harm == "lost":
+        files[which].unlink()
+    else:
+        files[which].write_bytes(before[which][:-40] + bytes(40))
     with closing(Archive(str(tmp_path))) as archive:
-        (copy,) = archive.copies()
-        assert b"".join(archive.open(copy).everything()) == raw
+        assert _copied(archive) == RAW
         (damage, _) = verify(archive)
         assert isinstance(damage, Damage)
-        assert damage.file == str(first)
+        assert (damage.file, damage.repaired) == (str(files[which]), "")
         with archive.writing():
-            list(verify(archive, repair=True))
+            (damage, _) = verify(archive, repair=True)
+        assert isinstance(damage, Damage)
+        assert damage.repaired.startswith(str(files[which]))
         assert [type(r) for r in verify(archive)] == [Checked]
-    assert first.read_bytes() == twin.read_bytes()
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_a_dictionary_that_lost_too_much_says_what_goes_with_it(tmp_path: Path) -> None:
+    dictionary = _learned(tmp_path)
+    for path in dictionary.files[1:3]:
+        Path(path).unlink()
+    with closing(Archive(str(tmp_path))) as archive:
+        lost, block, _ = verify(archive, repair=True)
+        assert isinstance(lost, Damage)
+        assert isinstance(block, Damage)
+        assert lost.detail == "dictionary 1 is lost or damaged: what was packed with it is lost"
+        assert block.uri == "file"
+        with archive.writing():
+            archive.learn([TEXT], len(TEXT))  # never under the number of another one
+        assert archive.dictionaries() == [1, 2]
+
+
+def test_a_dictionary_that_a_crash_left_half_written_harms_nothing(tmp_path: Path) -> None:
+    for path in _learned(tmp_path).files[:3]:
+        Path(path.replace("dictionary-1", "dictionary-2")).write_bytes(Path(path).read_bytes())
+    with closing(Archive(str(tmp_path))) as archive:
+        assert archive.current().number == 1
+        assert [type(r) for r in verify(archive)] == [Checked]
+        assert _copied(archive) == RAW
+
+
+def test_a_dictionary_kept_whole_and_twice_is_read_as_before(tmp_path: Path) -> None:
+    dictionary = _learned(tmp_path)
+    content, in_sight = dictionary.read()
+    made = records.record(
+        records.DICTIONARY, 1, zstandard.compress(content), offset=in_sight, raw=content,
+        codec=records.ZSTD,
+    )  # fmt: skip
+    for path in dictionary.files:
+        Path(path).unlink()
+    Path(dictionary.copies[1]).write_bytes(records.LEAD + made)
+    with closing(Archive(str(tmp_path))) as archive:
+        assert _copied(archive) == RAW
+        assert [type(r) for r in verify(archive)] == [Checked]

@@ -4,8 +4,9 @@ It outlives the agents' clean-up. A source that is deleted, cut, rewritten or re
 copy, and is read from it like from any other source.
 
 - `records` says what a pack is made of; `packs` are the files; `index` finds a block in them and
-  can be made anew from them; `dictionary` packs blocks; `copier` makes records of what is read;
-  `verifying`, `pruning` and `restoring` are what the face asks for.
+  can be made anew from them; `dictionary` packs blocks, `dictionaries` are the files of what it
+  learned; `copier` makes records of what is read; `verifying`, `pruning` and `restoring` are what
+  the face asks for.
 - A **copy** is one generation of a source that is appended to, or one version of a document. It
   carries the uri by which the store knows it; the copy of what was read before a rewrite is renamed
   when the store renames its rows.
@@ -30,7 +31,8 @@ import apsw
 
 from decklog import durable
 from decklog.archive import packs, records
-from decklog.archive.dictionary import SAMPLE, Packing, learn, packed
+from decklog.archive.dictionaries import Dictionary, numbers
+from decklog.archive.dictionary import SAMPLE, Packing, learn
 from decklog.archive.index import FILE as INDEX
 from decklog.archive.index import Block, Copy, Index
 from decklog.archive.unflushed import Unflushed
@@ -189,7 +191,7 @@ class Archive:
     def packing(self, number: int) -> Packing:
         """Packs and unpacks with a dictionary. Raises ValueError when that is lost."""
         if number not in self._packings:
-            content = self._dictionary(number)[0] if number else b""
+            content = self.dictionary(number).read()[0] if number else b""
             self._packings[number] = Packing(number, content)
         return self._packings[number]
 
@@ -200,37 +202,20 @@ class Archive:
                 return self.packing(number)
         return self.packing(0)
 
+    def dictionary(self, number: int) -> Dictionary:
+        return Dictionary(self.folder, number)
+
     def dictionaries(self) -> list[int]:
-        """Numbers of the dictionaries there are. Each has a file and a twin of it: the blocks
-        packed with it are lost when both are."""
-        found = set()
-        with suppress(FileNotFoundError):
-            for name in os.listdir(self.folder):
-                first, _, rest = name.partition("-")
-                number = rest.partition(".")[0]
-                if first == "dictionary" and name.endswith(".dla") and number.isdecimal():
-                    found.add(int(number))
-        return sorted(found)
-
-    def dictionary_files(self, number: int) -> tuple[str, str]:
-        base = os.path.join(self.folder, f"dictionary-{number}")
-        return f"{base}.dla", f"{base}.twin.dla"
-
-    def _dictionary(self, number: int) -> tuple[bytes, int]:
-        """(content, raw bytes in sight when it was learned)."""
-        for path in self.dictionary_files(number):
-            found = dictionary_in(path, number)
-            if found is not None:
-                return found
-        raise ValueError(f"dictionary {number} is lost or damaged")
+        """Numbers of the dictionaries there are, oldest first."""
+        return numbers(self.folder)
 
     def wants_dictionary(self, pending: int) -> int:
         """Bytes of sample that a better dictionary is to be learned from; 0: none is needed."""
         total = self.index.total() + pending
-        numbers = self.dictionaries()
+        known = self.dictionaries()
         with suppress(ValueError):
-            if numbers:
-                seen = self._dictionary(numbers[-1])[1]
+            if known:
+                seen = self.dictionary(known[-1]).read()[1]
                 if seen >= FULL_SAMPLE or total < seen * GROWTH:
                     return 0
         return min(SAMPLE, total) if total >= LEAST else 0
@@ -241,12 +226,7 @@ class Archive:
         if len(content) < 64 << 10:
             return
         number = max(self.dictionaries(), default=0) + 1
-        codec, body = packed(content)
-        made = records.record(
-            records.DICTIONARY, number, body, offset=in_sight, raw=content, codec=codec
-        )
-        for path in self.dictionary_files(number):
-            durable.replace(path, records.LEAD + made)
+        self.dictionary(number).write(content, in_sight)
         self._packings[number] = Packing(number, content)
 
     # -- writing -------------------------------------------------------------------------------
@@ -434,17 +414,3 @@ class CopyReader:
             at += block.raw
         if at != self.size:
             raise Damaged(f"bytes {at:,} to {self.size:,} of the copy are lost", "index", 0)
-
-
-def dictionary_in(path: str, number: int) -> tuple[bytes, int] | None:
-    """(content, raw bytes in sight when it was learned) of a dictionary file that is sound."""
-    try:
-        for met in packs.scan(path):
-            head = met.head
-            if head is None or head.kind != records.DICTIONARY or head.copy != number:
-                return None
-            content = Packing().unpack(head.codec, met.body, head.raw)
-            return (content, head.offset) if len(content) == head.raw else None
-    except (OSError, ValueError):
-        return None
-    return None

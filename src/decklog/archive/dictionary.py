@@ -23,7 +23,6 @@ BLOCK_SIZE = 512 << 10
 """Raw bytes of a full block: small enough to be read for a snippet, and so large that what every
 block costs before its first byte, a copy of the table below, is a small part of packing it."""
 LEVEL = 1
-DICTIONARY_LEVEL = 9
 HASH_LOG = 20
 """Size of the table that finds repetitions in dictionary and block; smaller misses most of it."""
 MIN_MATCH = 7
@@ -46,11 +45,6 @@ def learn(sample: Iterable[bytes]) -> bytes:
         seen.update(_PIECES(piece))
     repeated = b"".join(k for k, n in seen.items() if n > 1 and len(k) >= _SHORTEST)
     return repeated[:LARGEST]
-
-
-def packed(content: bytes) -> tuple[int, bytes]:
-    """(codec, body) of a dictionary: done once, kept twice, and a good part of a small archive."""
-    return ZSTD, zstandard.ZstdCompressor(level=DICTIONARY_LEVEL).compress(content)
 
 
 class Packing:

@@ -46,7 +46,8 @@ def prune(archive: Archive, copies: Iterable[Copy]) -> int:
     current = archive.dictionaries()[-1:]
     for number in archive.dictionaries():
         if number not in used and (number not in current or not kept):
-            for path in archive.dictionary_files(number):
+            made = archive.dictionary(number)
+            for path in (*made.files, *made.copies):
                 with suppress(OSError):
                     freed += os.stat(path).st_size
                     os.unlink(path)

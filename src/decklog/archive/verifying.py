@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from decklog import durable
-from decklog.archive import Archive, Block, Damaged, dictionary_in, packs, records
+from decklog.archive import Archive, Block, Damaged, packs, records
 
 
 class Damage(NamedTuple):
@@ -23,7 +23,7 @@ class Damage(NamedTuple):
     """Offset in that source."""
     detail: str
     repaired: str = ""
-    """Where the bytes were saved that were cut off."""
+    """Where the bytes were saved that stood there, or the file that was made anew."""
 
 
 class Checked(NamedTuple):
@@ -42,7 +42,7 @@ def verify(archive: Archive, *, repair: bool = False) -> Iterator[Damage | Check
     """Look at every byte; last comes what was looked at.
 
     With ``repair`` a torn end of a pack is saved beside it and cut off, and a dictionary that is
-    damaged is made anew from its twin; nothing else is ever changed. Raises StoreError.
+    damaged is made anew from its other files; nothing else is ever changed. Raises StoreError.
     """
     if not archive.exists():
         yield Checked(0, 0, 0, 0, 0)
@@ -119,19 +119,16 @@ def _hole(
 
 def _dictionaries(archive: Archive, *, repair: bool) -> Iterator[Damage]:
     for number in archive.dictionaries():
-        files = archive.dictionary_files(number)
-        good = [path for path in files if dictionary_in(path, number) is not None]
-        for path in files:
-            if path in good:
-                continue
-            detail = "a dictionary is damaged; its twin is sound" if good else (
-                "a dictionary and its twin are damaged: what was packed with it is lost"
-            )  # fmt: skip
-            saved = ""
-            if repair and good:
-                if os.path.exists(path):
-                    saved = durable.set_aside(path, "verify")
-                with open(good[0], "rb") as f:
-                    durable.replace(path, f.read())
-                saved = saved or path
+        dictionary = archive.dictionary(number)
+        try:
+            dictionary.read()
+        except ValueError as error:
+            if number in archive.used_dictionaries():
+                detail = f"{error}: what was packed with it is lost"
+                yield Damage(dictionary.files[0], 0, 0, "", 0, detail)
+            continue
+        wrong = dictionary.wrong()
+        kept = dictionary.mend() if repair and wrong else [""] * len(wrong)
+        for path, saved in zip(wrong, kept, strict=True):
+            detail = "a part of a dictionary is damaged; the others make up for it"
             yield Damage(path, 0, 0, "", 0, detail, saved)

@@ -156,7 +156,7 @@ class Archived:
         at (``packs``, ``blocks``, ``copies``, ``bytes``, ``raw``).
 
         ``repair`` cuts off a torn end, which is saved beside the pack, and makes a damaged
-        dictionary anew from its twin. Raises StoreError, Busy.
+        dictionary anew from its other files. Raises StoreError, Busy.
         """
         from contextlib import nullcontext
 

@@ -411,8 +411,9 @@ def should_have(uri: str, row: SourceRow) -> bool:
 
 
 def _sample(places: Mapping[str, int], need: int) -> Iterator[bytes]:
-    """Pieces from everywhere, evenly."""
-    step = max(PIECE, sum(places.values()) * PIECE // need)
+    """Pieces from everywhere, evenly; all of it where no more is there than needed."""
+    total = sum(places.values())
+    step = total * PIECE // need if total > need else 0
     ahead = 0
     for path, size in sorted(places.items()):
         if ahead < size:
@@ -421,9 +422,9 @@ def _sample(places: Mapping[str, int], need: int) -> Iterator[bytes]:
             except OSError:
                 continue
             try:
-                while ahead < size:
-                    yield os.pread(fd, PIECE, ahead)
-                    ahead += step
+                while ahead < size and (piece := os.pread(fd, PIECE, ahead)):
+                    yield piece
+                    ahead += step or len(piece)
             finally:
                 os.close(fd)
-        ahead -= size
+        ahead = max(0, ahead - size)
