@@ -1,9 +1,10 @@
 """A query answered from the text index: the places, and what stands there.
 
 Texts are read back from their sources by the places that the store knows. A record of a transcript
-is JSON, so its texts are found in it without knowing the agent. What that does not settle (whole
-documents, compressed transcripts, records that say things in a roundabout way) is read by the
-agent's reader; only then anything heavy is imported.
+is JSON, so its texts are found in it without knowing the agent; so is a message within a document.
+What that does not settle (documents that are not on disk as such, compressed transcripts, records
+that say things in a roundabout way) is read by the agent's reader; only then anything heavy is
+imported.
 """
 
 from __future__ import annotations
@@ -181,12 +182,15 @@ class Readback:
                 )
         return self.copies[source]
 
-    def _record(self, source: int, offset: int, length: int) -> bytes | None:
+    def _record(self, source: int, offset: int, length: int, ends: bytes = b"\n") -> bytes | None:
+        """What stands there, when one of that length still does; ``ends`` may come behind it."""
         copy = self._copy(source)
         if copy is None:
-            return _record(self._source(source)[1], offset, length)
-        start = max(0, offset - 1)
-        return _cut(copy.read(start, length + 1 + offset - start), offset - start, length)
+            data = _read_file(self._source(source)[1], offset, length + 1)
+        else:
+            data = copy.read(offset, length + 1)
+        whole = len(data) >= length and data[length:] in (b"", *(bytes((e,)) for e in ends))
+        return data[:length] if whole else None
 
     def _number(self, found: Found) -> int:
         """Number of the event in its session; of a title that of the first event."""
@@ -240,6 +244,9 @@ class Readback:
             row = self.db.execute(sql, (found.source, found.part)).fetchone()
             return [row[0] or ""] if row else [], ""
         data = None
+        if place is not None and kind == "json" and place[1]:
+            text = self._sole(found.source, place)
+            return ([text], "") if text else self._by_reader(found, place, uri, kind)
         if place is not None and kind == "jsonl" and not uri.endswith(".zst"):
             data = self._record(found.source, place[1], place[2])
         if data is not None:
@@ -248,6 +255,20 @@ class Readback:
             except NO_JSON:
                 pass
         return self._by_reader(found, place, uri, kind)
+
+    def _sole(self, source: int, place: Any) -> str:
+        """The text in a part of a document that has all matches, when no other text there has any:
+        several events may stand in one part, and this one's has to be shown."""
+        data = self._record(source, place[1], place[2], b",] \t\r\n")
+        if data is None:
+            return ""
+        try:
+            texts = set(strings(self.db, data.decode("utf-8", "replace")))
+        except NO_JSON:
+            return ""
+        tried = ((text, *self.matcher.marks(text)) for text in texts)
+        met = [(text, whole) for text, marks, whole in tried if marks]
+        return met[0][0] if len(met) == 1 and met[0][1] else ""
 
     def _by_reader(self, found: Found, place: Any, uri: str, kind: str) -> tuple[list[str], str]:
         """The text as the index took it: by the agent's reader of the record, or of the whole
@@ -281,26 +302,18 @@ class Readback:
         return ([], CHANGED) if text is None else ([text], "")
 
 
-def _record(uri: str, offset: int, length: int) -> bytes | None:
-    """One record of a file, when one of that length still is there."""
+def _read_file(uri: str, offset: int, length: int) -> bytes:
+    """Bytes of a file; none where it cannot be read."""
     try:
         fd = os.open(uri, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return None
+        return b""
     try:
-        start = max(0, offset - 1)
-        data = os.pread(fd, length + 1 + offset - start, start)
+        return os.pread(fd, length, offset)
     except OSError:
-        return None
+        return b""
     finally:
         os.close(fd)
-    return _cut(data, offset - start, length)
-
-
-def _cut(data: bytes, start: int, length: int) -> bytes | None:
-    body = data[start : start + length]
-    after = data[start + length :]
-    return body if len(body) == length and after in (b"", b"\n") else None
 
 
 def strings(db: Any, record: str) -> Iterator[str]:

@@ -33,6 +33,7 @@ from decklog.agents.gemini.records import (
     output_of,
     paths,
     raw,
+    spans,
     texts_of,
     thought,
 )
@@ -114,6 +115,15 @@ class GeminiReader(BaseReader):
             self.parent = ""
         self.whole = False
         """Reading a document: it holds each message once."""
+        self.fed = b""
+        """What is being read."""
+
+    def feed(self, line: bytes, ref: Ref) -> list[Event]:
+        self.fed = line
+        try:
+            return super().feed(line, ref)
+        finally:
+            self.fed = b""
 
     def session_id(self) -> str:
         return f"gemini:{self.s.current or self.stem or 'session'}"
@@ -142,8 +152,13 @@ class GeminiReader(BaseReader):
     def _document(self, r: LeanLine, ref: Ref, out: list[Event]) -> None:
         f = self._head(r)
         self.whole = True
-        for i, m in enumerate(r.messages or ()):
-            self._message(Scene(f, m.id or f"{f.native}#{i}", ref, out), m)
+        messages = r.messages or ()
+        found = spans(self.fed)
+        if len(found) != len(messages):  # what could be saved of a damaged document
+            found = [(0, ref.length)] * len(messages)
+        for i, (m, (start, length)) in enumerate(zip(messages, found, strict=True)):
+            place = Ref(ref.source, ref.offset + start, length, ref.line)
+            self._message(Scene(f, m.id or f"{f.native}#{i}", place, out), m)
         self.whole = False
         self._title(f, r, ref, out)
 

@@ -128,6 +128,33 @@ class FullLine(LeanLine, rename="camel", gc=False):
     change: FullSet | None = field(name="$set", default=None)  # type: ignore[assignment]
 
 
+class Messages(Struct, gc=False):
+    """Where the messages of a document are."""
+
+    messages: Raw = Raw()
+
+
+_messages = msgspec.json.Decoder(Messages).decode
+_each = msgspec.json.Decoder(list[Raw]).decode
+
+
+def spans(document: bytes) -> list[tuple[int, int]]:
+    """(offset, length) of each message in a document; none where they cannot be told apart."""
+    try:
+        found = _messages(document).messages
+        messages = _each(found)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    at = document.find(found) + 1
+    spans = []
+    for message in messages:
+        body = memoryview(message)
+        at = document.index(body[:1], at)  # before it are a comma and white space at most
+        spans.append((at, body.nbytes))
+        at += body.nbytes
+    return spans
+
+
 # --- what is in them --------------------------------------------------------------------------
 
 

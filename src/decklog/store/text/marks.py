@@ -45,6 +45,9 @@ def spaced(text: str) -> str:
     character, so that any run of them is found as a phrase, and marks are taken out."""
     if text.isascii():
         return text
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data.translate(None, _LEADING)) == len(data):
+        return text  # as most do; to build the expression takes longer than a search has
     import re
 
     return re.sub(f"[{_UNSPACED}{MARKS}{_GLUE}]", _apart, text)
@@ -55,6 +58,10 @@ _UNSPACED = (
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
 """Thai, Lao, Burmese, Khmer, kana, Chinese characters; Hangul, whose particles stick to words."""
+
+_LEADING = bytes((0xE0, 0xE1, *range(0xE3, 0xF5)))
+"""Bytes that these characters and the marks begin with in UTF-8: of all that have three bytes or
+more, dashes, quotes, arrows and other signs are left out."""
 
 
 def _apart(found: re.Match[str]) -> str:
