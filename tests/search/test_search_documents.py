@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from decklog import transcripts
-from decklog.search import answering
+from decklog.search import answering, scanning
+from decklog.search.patterns import Pattern
+from decklog.store.text.documents import Documents
 from homes import Synced
 from shell import decklog
 from test_imports import imported
@@ -124,3 +127,57 @@ def test_a_document_that_changed_meanwhile(tmp_path: Path, archive: bool) -> Non
         deck.sync()
         gone = [("tool_result", "", answering.GONE)]
         assert shown(deck, "kippers") == (before if archive else gone)
+
+
+# --- by regular expression ------------------------------------------------------------------------
+
+NOTED = [
+    *TALK,
+    message(4, type="error", content="quota\n  of   jam is 1.50e3"),
+    message(5, type="gemini", content="", toolCalls=[call(4, "ünder", "x" * 70)]),
+    message(6, type="user", content="Say \"no\" to C:\\jam\tand/or tea"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "marmalade", "Toast: burnt", "error quota of jam", r"k.pper", "(?i)TOAST", "ünder",
+        r"[jt]am|porridge", r"\.50", "x{60}", r'"no" to', r"C:\\jam", "and/or", r"\d", "nowhere",
+    ],
+)  # fmt: skip
+def test_a_scan_finds_all_that_is_said_in_documents(tmp_path: Path, pattern: str) -> None:
+    home = tmp_path / "home"
+    path = write(home, NOTED)
+    said = Documents(verbatim=True)
+    said.add(list(transcripts.read(path, "gemini")))
+    expected = {(d.seq, d.text) for d in said.taken() if re.search(pattern, d.text)}
+    with Synced(home, tmp_path / "own") as deck:
+        deck.sync()
+        found = deck.deck.scan_rows(pattern, limit=100)["hits"]
+    assert {h["seq"] for h in found} == {seq for seq, _ in expected}
+    texts = {seq: " ".join(text.split()) for seq, text in expected}
+    assert all(h["snippet"] == texts[h["seq"]] for h in found)
+
+
+def test_a_scan_decodes_no_document_that_cannot_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "BLOCK", 50)
+    decoded: list[str] = []
+    source = transcripts.of_source
+
+    def counted(part: dict[str, Any]) -> Any:
+        decoded.append(part["uri"])
+        return source(part)
+
+    monkeypatch.setattr(transcripts, "of_source", counted)
+    path = write(tmp_path)
+    for pattern, looked in {
+        "nowhere": 0, "(?i)NOWHERE else": 0, "kippers": 1, "(?i)KIPPERS": 1, "mar.*lade": 1,
+        r"\d{3}": 1, "12345": 1, "m3.*Tea": 1,
+    }.items():  # fmt: skip
+        decoded.clear()
+        worker = scanning.Worker(Pattern(pattern), 200)
+        worker.scan((0, 1, str(path), "json", "gemini", None))
+        assert len(decoded) == looked, pattern

@@ -49,6 +49,20 @@ def test_what_every_match_has_to_hold(pattern: str, literal: bytes) -> None:
     assert Pattern(pattern).literal == literal
 
 
+@pytest.mark.parametrize(
+    ("pattern", "word"),
+    [
+        (r"hello, world", b"hello"),
+        (r"(?i)An Error: 404", b"error"),
+        (r"took 1500", b"took"),
+        (r"1e\+22", b""),
+        (r"3 \d* 15", b""),
+    ],
+)
+def test_the_word_of_it_that_a_document_has_to_hold(pattern: str, word: bytes) -> None:
+    assert Pattern(pattern).word == word
+
+
 def test_a_scan_finds_what_the_pattern_matches(everything: hub.Decklog, texts: Texts) -> None:
     for pattern in (r"fi[lx]e", r"(?i)HELLO", r"note\w*\.txt", r"\bthe\b"):
         found = everything.scan_rows(pattern, limit=1_000)

@@ -48,6 +48,10 @@ class Pattern:
         literal = max(_literals(tree), key=len, default="")
         self.literal = (literal.lower() if self.ignore_case else literal).encode()
         """Bytes that the JSON of every matching text holds; empty where that is not known."""
+        words = (w for w in re.findall(rb"\w+", self.literal) if w.strip(b"0123456789eE"))
+        self.word = max(words, key=len, default=b"")
+        """What stays of it where readers put texts together, collapse white space or write numbers
+        in their own way."""
 
 
 def _refused(what: str, hint: str) -> UsageError:

@@ -202,8 +202,6 @@ class Worker:
         self.slow = 0
 
     def scan(self, source: Source) -> None:
-        from decklog import transcripts
-
         _, _, uri, kind, agent, copy = source
         part = {"agent": agent, "uri": uri, "kind": kind, "copy": copy}
         if kind == "jsonl" and not uri.endswith(".zst"):
@@ -212,6 +210,10 @@ class Worker:
                 if self.slow >= MAX_SLOW:
                     return
             return
+        if kind == "json" and not _holds(uri, copy, self.pattern):
+            return
+        from decklog import transcripts
+
         for d in _said(transcripts.of_source(part)):
             self.matches += [((d.seq, "", -1), *m) for _, m in self._tried([d.text])]
             if self.slow >= MAX_SLOW:
@@ -271,12 +273,37 @@ def _said(events: Iterable[Any]) -> list[Document]:
     return taken.taken()
 
 
+@contextlib.contextmanager
+def _opened(uri: str, copy: CopyReader | None) -> Iterator[sources.Opened]:
+    if copy is not None:
+        yield copy
+        return
+    fd = sources.open_regular(uri)
+    try:
+        yield sources.Descriptor(fd)
+    finally:
+        os.close(fd)
+
+
+def _holds(uri: str, copy: CopyReader | None, pattern: Pattern) -> bool:
+    """Whether a document holds the word that each of its texts has which the pattern matches."""
+    word = pattern.word
+    with _opened(uri, copy) as opened:
+        at = 0
+        kept = b""
+        while data := opened.read(at, BLOCK):
+            block = kept + data
+            if (block.lower() if pattern.ignore_case else block).find(word) >= 0:
+                return True
+            kept = block[len(block) - len(word) + 1 :] if word else b""
+            at += len(data)
+    return False
+
+
 def _records(uri: str, copy: CopyReader | None, pattern: Pattern) -> Iterator[tuple[int, bytes]]:
     """(offset, record) of those that hold what the pattern has to find."""
     literal = pattern.literal
-    fd = sources.open_regular(uri) if copy is None else -1
-    opened: sources.Opened = sources.Descriptor(fd) if copy is None else copy
-    try:
+    with _opened(uri, copy) as opened:
         start = 0
         kept = b""
         while data := opened.read(start + len(kept), BLOCK):
@@ -295,6 +322,3 @@ def _records(uri: str, copy: CopyReader | None, pattern: Pattern) -> Iterator[tu
                 at = stop + 1
             start += end
             kept = block[end:]
-    finally:
-        if fd >= 0:
-            os.close(fd)
