@@ -77,8 +77,6 @@ class World:
         path = self.path(slot)
         data = self.left(path) or self.line(slot)
         cut = len(data) * (n + 1) // 101 or 1
-        if data[cut:] == b"\n":  # docs/limits.md: with another begun behind it, it would count or
-            cut = len(data)  # not, by when it was looked at
         self.append(path, data[:cut])
         if cut == len(data):
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from decklog import mounts
-from decklog.store.connection import wal_safe
+from decklog.connection import wal_safe
 from homes import Claude
 from shell import MAIN, decklog, furnish
 

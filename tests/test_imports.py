@@ -15,7 +15,7 @@ OURS = """decklog decklog.cli decklog.cli.deck decklog.cli.fast decklog.cli.outp
 decklog.config decklog.errors decklog.hub decklog.hub.health decklog.hub.lookout
 decklog.hub.following decklog.hub.numbers decklog.hub.search decklog.hub.sessions
 decklog.sources decklog.store decklog.store.indexed decklog.store.journal decklog.store.queries
-decklog.store.schema decklog.store.connection decklog.store.cost decklog.store.sql
+decklog.store.schema decklog.connection decklog.store.cost decklog.store.sql
 decklog.store.keeping decklog.store.sqlite decklog.boots decklog.store.statements
 decklog.zones""".split()
 FOREIGN = """__future__ apsw collections collections.abc errno fcntl itertools keyword operator

@@ -61,6 +61,41 @@ def test_a_tail_without_newline_waits_until_it_is_a_whole_object(
     assert read(file) == expected
 
 
+class Copied:
+    """What is left of a file that is gone."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size = data, len(data)
+
+    def read(self, at: int, size: int) -> bytes:
+        return self.data[at : at + size]
+
+
+@pytest.mark.spec("R31")
+@pytest.mark.parametrize(
+    ("tail", "taken"),
+    [
+        (A + B[:5], [(0, A)]),
+        (A + B + C[:1], [(0, A), (8, B)]),
+        (A + B, [(0, A), (8, B)]),
+        (b" " + C + C[:-1], [(0, b" " + C)]),
+        (b'{"a": "}{', []),
+        (b'{"a": "}{"}', [(0, b'{"a": "}{"}')]),
+        (B[:5], []),
+        (b'{"a": ' * 9_999 + b"}{", []),
+    ],
+)
+def test_of_a_copy_whole_objects_before_an_unfinished_one_are_taken(
+    tail: bytes, taken: list[tuple[int, bytes]]
+) -> None:
+    """Nobody will end that line."""
+    chunks = list(sources.chunks("gone.jsonl", 0, copy=Copied(tail)))
+    assert [line for chunk in chunks for line in chunk.lines] == taken
+    assert [chunk.continued for chunk in chunks] == [bool(chunk.start) for chunk in chunks]
+    for chunk in chunks:
+        assert chunk.check == sources.check_hash(tail[: chunk.end])
+
+
 @pytest.mark.spec("R31", "R43")
 def test_a_line_that_is_finished_later_is_read_then(file: Path) -> None:
     write(file, A, b"\n", B[:5])

@@ -293,7 +293,8 @@ def chunks(
     """Read forward from ``offset`` in bounded pieces that end just past a complete record.
 
     A last line without newline is given out only when it is a whole JSON object; otherwise it
-    is left for a later read. A line over MAX_LINE is a chunk of its own, without its bytes.
+    is left for a later read. Of a copy, which will not grow, the whole objects that such a line
+    begins with are given out. A line over MAX_LINE is a chunk of its own, without its bytes.
     ``place`` is that of the file, see `open_regular`. ``copy`` is read in place of the file.
     ``tee`` is given all bytes that are read from ``offset`` on, unfinished and over-long lines too,
     before the chunk they are part of.
@@ -304,7 +305,7 @@ def chunks(
     anything.
     """
     if copy is not None:
-        yield from _pieces(_packed_or_not(copy, path), offset, path, check)
+        yield from _pieces(_packed_or_not(copy, path), offset, path, check, final=True)
         return
     fd = open_regular(path, place)
     end = offset
@@ -351,7 +352,9 @@ def _teed(read: Reading, offset: int, tee: Callable[[int, bytes], None]) -> Read
     return both
 
 
-def _pieces(read: Reading, offset: int, path: str, check: bytes) -> Iterator[Chunk]:
+def _pieces(
+    read: Reading, offset: int, path: str, check: bytes, *, final: bool = False
+) -> Iterator[Chunk]:
     at = offset  # of the first byte held
     held: list[bytes] = []  # pieces of a line without end as yet, joined once, for it may be long
     size = 0
@@ -365,9 +368,11 @@ def _pieces(read: Reading, offset: int, path: str, check: bytes) -> Iterator[Chu
         data = more or read(at + size, CHUNK)
         more = b""
         if not data:
-            block = b"".join(held)
-            if block and _whole(block):
-                yield Chunk(at, block, tail, records=[block], continued=continued)
+            rest = b"".join(held)
+            while record := _whole(rest, final=final):
+                yield Chunk(at, record, tail, records=[record], continued=continued)
+                at += len(record)
+                tail, rest, continued = (tail + record)[-CHECK:], rest[len(record) :], True
             return
         first = data.find(b"\n")
         if size + (first if first >= 0 else len(data)) > MAX_LINE:
@@ -428,17 +433,24 @@ def _skip(
     return None, b"", b""
 
 
-def _whole(block: bytes) -> bool:
-    body = block.strip()
-    if len(body) > MAX_LINE or not (body.startswith(b"{") and body.endswith(b"}")):
-        return False
+def _whole(line: bytes, *, final: bool) -> bytes:
+    """A line without end if it is one JSON object, the first of some if the line is ``final``."""
+    body = line.strip()
+    several = final and b"}{" in body
+    if len(body) > MAX_LINE or not (body.startswith(b"{") and (several or body.endswith(b"}"))):
+        return b""
     import json
 
+    text = line.decode("utf-8", "surrogateescape")
     try:
-        json.loads(body.decode("utf-8", "surrogateescape"))
+        if not several:
+            json.loads(text)
+            return line
+        start = len(text) - len(text.lstrip())
+        _, end = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return b""
+    return text[:end].encode("utf-8", "surrogateescape")
 
 
 if TYPE_CHECKING:

@@ -75,7 +75,7 @@ def decklog(*words):
     done = subprocess.run(
         [sys.executable, "-m", "decklog", *words], env=env, capture_output=True, text=True
     )
-    print(words[0], done.returncode, "marmalade" in done.stdout, done.stderr.strip())
+    print(words[-1], done.returncode, "marmalade" in done.stdout, done.stderr.strip())
 
 decklog("sync")
 if how == "read-only":
@@ -89,6 +89,8 @@ else:
             pass
 decklog("search", "marmalade")
 decklog("ls")
+decklog("archive", "ls")
+decklog("archive", "verify")
 decklog("daemon", "start")
 """
 REMEDY = {
@@ -110,8 +112,10 @@ def test_what_is_read_is_read_where_nothing_can_be_written(how: str, tmp_path: P
     done = subprocess.run(
         [*ALONE, "sh", "-c", words, READ], capture_output=True, check=True, timeout=60, text=True
     )
-    synced, found, listed, started = done.stdout.split("\n", 3)
+    synced, found, listed, kept, verified, started = done.stdout.split("\n", 5)
     assert synced.startswith("sync 0")
-    assert found.startswith("search 0 True")
+    assert found.startswith("marmalade 0 True")
     assert listed.startswith("ls 0 True")
+    assert kept.startswith("ls 0 False")
+    assert verified.startswith("verify 0")
     assert REMEDY[how] in started

@@ -36,6 +36,7 @@ from decklog.archive.dictionary import SAMPLE, Packing, learn
 from decklog.archive.index import FILE as INDEX
 from decklog.archive.index import Block, Copy, Index
 from decklog.archive.unflushed import Unflushed
+from decklog.connection import failure
 from decklog.errors import StoreError
 
 __all__ = ["Archive", "Block", "Copy", "CopyReader", "Damaged"]
@@ -115,9 +116,7 @@ class Archive:
         try:
             return Index(self.folder)
         except apsw.Error as error:
-            raise StoreError(
-                f"{self.folder}: {error}", hint="check space and permissions of this folder"
-            ) from None
+            raise failure(self.index_path, error) from None
 
     def _behind(self) -> bool:
         assert self._index is not None

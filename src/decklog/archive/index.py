@@ -10,6 +10,8 @@ import apsw
 
 from decklog.archive import records
 from decklog.archive.records import Head
+from decklog.connection import opened
+from decklog.errors import StoreCorrupt
 from decklog.mounts import journal_mode
 
 FILE = "index.db"
@@ -87,17 +89,16 @@ class Index:
         self.path = os.path.join(folder, FILE)
         try:
             self._open()
-        except (apsw.CorruptError, apsw.NotADBError):
+        except (StoreCorrupt, apsw.CorruptError, apsw.NotADBError):
             self._discard()
             self._open()
 
     def _open(self) -> None:
         old = os.umask(0o077)
         try:
-            self.db = apsw.Connection(self.path)
+            self.db = opened(self.path)
         finally:
             os.umask(old)
-        self.db.set_busy_timeout(5_000)
         version = self.db.pragma("user_version")
         if version not in (0, VERSION):
             self._discard()

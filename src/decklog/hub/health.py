@@ -60,7 +60,7 @@ class Health:
         import apsw
 
         from decklog import mounts
-        from decklog.store.connection import wal_safe
+        from decklog.connection import wal_safe
 
         version = apsw.sqlite_lib_version()
         kind = mounts.file_system(self.config.data_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from decklog.store.connection import Connection
+from decklog.connection import Connection
 from decklog.store.events import KINDS, unpack
 from decklog.store.rows import Batch
 

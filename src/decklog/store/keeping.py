@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from decklog.store.connection import Transaction
+    from decklog.connection import Transaction
     from decklog.store.rows import Batch
 
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import apsw
 
+from decklog.connection import Connection, aside, failure, set_aside
 from decklog.errors import StoreCorrupt
 from decklog.mounts import journal_mode
 from decklog.store import text
-from decklog.store.connection import Connection, aside, failure, set_aside
 from decklog.store.sqlite import FILE, SqliteStore
 
 

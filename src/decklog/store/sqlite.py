@@ -9,9 +9,9 @@ from zlib import compress
 import apsw
 
 from decklog.boots import boot
+from decklog.connection import Transaction, empty, failure, opened
 from decklog.errors import StoreBusy, StoreError, StoreTooNew
 from decklog.store import journal, queries, statements
-from decklog.store.connection import Transaction, empty, failure, opened
 from decklog.store.indexed import Indexed
 from decklog.store.keeping import Keeping
 from decklog.store.schema import LATE_INDEXES, RENAMED, SCHEMA, TOKENS, VERSION

@@ -21,9 +21,9 @@ from array import array
 
 import apsw
 
+from decklog.connection import Connection, failure
+from decklog.connection import opened as opened_to_read
 from decklog.errors import StoreTooNew
-from decklog.store.connection import Connection, failure
-from decklog.store.connection import opened as opened_to_read
 from decklog.store.events import NOWHEN
 
 TYPE_CHECKING = False

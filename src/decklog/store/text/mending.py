@@ -11,7 +11,7 @@ import shutil
 
 import apsw
 
-from decklog.store.connection import Connection, aside, empty
+from decklog.connection import Connection, aside, empty
 from decklog.store.text import SHARDS, path
 from decklog.store.text.writing import Writer
 

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from decklog.connection import empty
 from decklog.mounts import journal_mode
-from decklog.store.connection import empty
 from decklog.store.events import NOWHEN
 from decklog.store.text import FORMAT, TOKENIZER, Shard
 from decklog.store.text.documents import Document

@@ -1,4 +1,4 @@
-"""A connection to the embedded store, and transactions on it.
+"""A connection to a database of ours, and transactions on it.
 
 Context managers are written out here, not made by contextlib: importing that would be a
 noticeable part of a warm command.
