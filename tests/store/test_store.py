@@ -13,10 +13,10 @@ from typing import Any
 import apsw
 import pytest
 
+from decklog import connection
 from decklog import store as stores
 from decklog.errors import StoreBusy
 from decklog.model import Event, Facts, Ref, ToolCalled, ToolReturned, Usage, UsageReported
-from decklog.store import connection
 from decklog.store.rows import Batch, Rows
 from decklog.store.sqlite import FILE, SqliteStore
 from forked import in_child, killed, start, suicide
