@@ -63,7 +63,8 @@ class Sight:
         found = []
         for tree in trees:
             state: State = "unknown"
-            where = [place(p) for p in panes if p.pid in tree.pids]
+            known = {*tree.pids, tree.root.ppid}
+            where = [place(p) for p in panes if p.pid in known]
             for e in (e for at in where for e in said.get(at, ())):
                 state = {"composer_empty": "idle"}.get(e.says, e.says)  # type: ignore[assignment]
             found.append(Occupant(tree, None, AgentState(state=state)))

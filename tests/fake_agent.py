@@ -11,6 +11,7 @@ for byte, in the file FAKE_LEDGER: one JSON text for each submission.
     FAKE_STUBBORN=1       does not end when asked
     FAKE_SILENT=1         writes no transcript
     FAKE_DIES=1           ends at the first prompt, with exit code 7
+    FAKE_REPORTS=1        reports its state to a terminal that says it understands that
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Agent:
         self.dialog = bool(option("DIALOG"))
         self.swallow = False
         self.turn = 0
+        self.reports = False
         folder = os.getcwd().replace("/", "-").replace(".", "-").replace("_", "-")
         home = Path(os.environ["HOME"])
         self.transcript = home / ".claude/projects" / folder / f"{self.native}.jsonl"
@@ -132,13 +134,27 @@ class Agent:
         self.said.append(f"❯ {shown.split(chr(10))[0][:60]}")
         self.write("user", shown)
         self.busy_until = time.monotonic() + option("BUSY")
+        self.report("state=blocked:kind=question" if "ask me" in shown else "state=working")
 
     def rest(self) -> None:
         self.busy_until = 0.0
         self.said.append("● Done.")
         self.write("assistant", "Done.")
+        self.report("state=done:app=fake")
         if self.queue:
             self.begin(self.queue.pop(0))
+
+    def asks(self) -> None:
+        """Whether reports are understood: whichever answer comes first decides."""
+        os.write(1, b"\x1b]7501;?\x07\x1b[c")
+        said = b""
+        while not said.endswith(b"c"):
+            said += os.read(0, 1)
+        self.reports = said.startswith(b"\x1b]7501;?\x1b\\")
+
+    def report(self, pairs: str) -> None:
+        if self.reports:
+            os.write(1, f"\x1b]7501;{pairs}\x1b\\".encode())
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -227,6 +243,9 @@ class Agent:
         tty.setraw(0)
         if not option("PLAIN_PASTE"):
             sys.stdout.write("\x1b[?2004h")
+        if option("REPORTS"):
+            self.asks()
+            self.report("state=idle")
         data = b""
         self.draw()
         while True:

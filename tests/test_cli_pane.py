@@ -142,3 +142,49 @@ def test_watching_tells_what_changes_and_is_idle_otherwise(shell: Shell) -> None
             seen.append(json.loads(watching.stdout.readline())[0]["state"])
         watching.terminate()
     assert "unknown" not in seen[1:]
+
+
+@pytest.mark.spec("Y6", "D33", "D36", "R84", "R86")
+def test_a_day_behind_a_relay(shell: Shell) -> None:
+    """What the agent tells its terminal is heard, and all else is as without."""
+    crew = shell.crew
+    crew.fake(reports=1, busy=2)
+
+    def ps() -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "decklog", "ps", "--json"],
+            env=crew.room.env, capture_output=True, timeout=60, check=True,
+        )  # fmt: skip
+        ((row,),) = [[r for r in json.loads(done.stdout) if r["pane"]]]
+        (said,) = [e["says"] for e in row["evidence"] if e["kind"] == "osc7501"][-1:] or [""]
+        return row["state"], said
+
+    made = shell.json("new", "claude", "The first", "--name", "web", "--relay")
+    one = made["pane"]
+    assert (made["delivery"]["outcome"], one["relay"]) == ("submitted", True)
+    assert crew.room.tmux("decklog", "list-panes", "-aF", "#{pane_current_command}") == "claude"
+    until(lambda: ps() == ("idle", "idle"))
+    assert shell("send", "web", "ask me").startswith("submitted")
+    until(lambda: ps() == ("waiting_answer", "waiting_answer"))
+    until(lambda: ps() == ("idle", "idle"))
+    long = "x" * 70 + "\n" + "y" * 9000
+    assert shell("send", "web", stdin=long).startswith("submitted")
+    until(lambda: crew.given() == ["The first", "ask me", long])
+    (row,) = shell.json("ls")
+    assert (row["pid"], row["session"]) != (one["pid"], "")  # the agent, not the relay
+    crew.room.pids.add(one["server_pid"])
+    os.kill(one["server_pid"], signal.SIGKILL)
+    until(lambda: not os.path.exists(f"/proc/{row['pid']}"))  # nothing holds it back
+    (plan,) = shell.json("restore")
+    assert (plan["restored"]["session"], plan["restored"]["relay"]) == (one["session"], True)
+    until(lambda: ps() == ("idle", "idle"))
+    crew.fake(reports=1, dies=1)
+    other = shell.json("new", "claude", "go", "--name", "ends", "--relay", code=1)["pane"]
+    until(lambda: [r["code"] for r in shell.json("ls", "-a") if r["id"] == other["id"]] == [7])
+    assert shell("kill", "web").rstrip().endswith("closed the pane")
+
+
+@pytest.mark.spec("Y6")
+def test_a_relay_may_be_the_rule(shell: Shell) -> None:
+    shell.crew.room.env["DECKLOG_RELAY"] = "yes"
+    assert shell.json("new", "claude")["pane"]["relay"]

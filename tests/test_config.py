@@ -36,7 +36,10 @@ def test_each_place_overrules_the_next(env: dict[str, str], file: Path) -> None:
     file.write_text('tz = "Asia/Tokyo"\njobs = 3\nsync = false\n')
     found = load({**env, "DECKLOG_JOBS": "2", "DECKLOG_SYNC": "yes"}, sync=False)
     assert (found.tz, found.jobs, found.sync) == ("Asia/Tokyo", 2, False)
-    origins = {"tz": str(file), "jobs": "DECKLOG_JOBS", "sync": "--sync", "archive": "default"}
+    origins = {
+        "tz": str(file), "jobs": "DECKLOG_JOBS", "sync": "--sync", "archive": "default",
+        "relay": "default",
+    }  # fmt: skip
     assert found.origins == origins
 
 

@@ -20,6 +20,7 @@ SETTINGS: dict[str, tuple[object, str]] = {
     "jobs": (0, "processes that read transcripts; 0: one for each core"),
     "sync": (True, "look for new records before answering"),
     "archive": (True, "keep a compressed copy of every transcript that is read"),
+    "relay": (False, "start agents through a relay, which hears what they tell their terminal"),
 }
 """Name to (default, meaning)."""
 
@@ -27,7 +28,9 @@ SETTINGS: dict[str, tuple[object, str]] = {
 class Config:
     """All settings, where each came from, and where our own files are."""
 
-    __slots__ = ("archive", "config_file", "data_dir", "env", "jobs", "origins", "sync", "tz")
+    __slots__ = (
+        "archive", "config_file", "data_dir", "env", "jobs", "origins", "relay", "sync", "tz"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Config:
         jobs: int = 0,
         sync: bool = True,
         archive: bool = True,
+        relay: bool = False,
         env: Mapping[str, str] | None = None,
         origins: dict[str, str] | None = None,
     ) -> None:
@@ -47,6 +51,7 @@ class Config:
         self.jobs = jobs
         self.sync = sync
         self.archive = archive
+        self.relay = relay
         self.env: Mapping[str, str] = env or {}
         """Environment that decides where agents keep their transcripts; always has HOME."""
         self.origins = origins or {}

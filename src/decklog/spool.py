@@ -1,6 +1,7 @@
-"""What the hooks of agents noted: one record a line, in a spool that only grows.
+"""What the hooks of agents noted, and the relays between agents and tmux: one record a line, in a
+spool that only grows.
 
-The script that writes it is in `decklog.hooks`.
+The script of the hooks is in `decklog.hooks`, the relay is `decklog.relay`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 
 from decklog.agents import Agent
 from decklog.match import Claim
-from decklog.model.fleet import Evidence, Identity
+from decklog.model.fleet import Evidence, EvidenceKind, Identity, Says
 from decklog.state import observed
 
 LARGE = 4 << 20
@@ -123,13 +124,56 @@ def claim(note: Note, agent: Agent) -> Claim | None:
     return Claim(who, native, "hook", note.at, f"{note.event} hook")
 
 
-def evidence(note: Note, agent: Agent) -> Evidence | None:
+def evidence(note: Note, agent: Agent) -> list[Evidence]:
     """What a note says of the state of its agent."""
+    if note.event in ("osc7501", "osc133"):
+        return _of_terminal(note)
     sign = agent.hook_sign(note.event, note.data)
     if not sign.says:
-        return None
+        return []
     native = agent.hook_session(note.data)
-    return observed(
-        "hook", sign.says, note.at, id=note.id, ref=sign.ref,
-        session=f"{note.agent}:{native}" if native else "", detail=sign.detail or note.event,
-    )  # fmt: skip
+    return [
+        observed(
+            "hook", sign.says, note.at, id=note.id, ref=sign.ref,
+            session=f"{note.agent}:{native}" if native else "", detail=sign.detail or note.event,
+        )
+    ]  # fmt: skip
+
+
+REPORTED: dict[tuple[str, str], Says] = {
+    ("working", ""): "busy",
+    ("idle", ""): "idle",
+    ("done", ""): "idle",
+    ("error", ""): "error",
+    ("blocked", ""): "waiting_approval",
+    ("blocked", "permission"): "waiting_approval",
+    ("blocked", "auth"): "waiting_approval",
+    ("blocked", "question"): "waiting_answer",
+}
+"""What the states and kinds of a report mean."""
+MARKED: dict[str, Says] = {"A": "idle", "B": "idle", "C": "busy", "D": "idle"}
+"""What the marks of a shell mean: a prompt begins, ends, a command begins, ends."""
+
+
+def _of_terminal(note: Note) -> list[Evidence]:
+    """What a relay heard the agent tell its terminal."""
+    kind: EvidenceKind
+    said = {name: value for name, value in note.data.items() if isinstance(value, str)}
+    found: list[tuple[Says, str, str]] = []
+    if note.event == "osc133":
+        kind, mark = "osc133", said.get("mark", "")
+        found = [(MARKED.get(mark, ""), "", f"mark {mark}")]
+    else:
+        kind, what = "osc7501", (said.get("state", ""), said.get("kind", ""))
+        for name, says in _BELOW.items():
+            if name in said:
+                found.append((says, f"below:{said[name]}", "work below it"))
+        found.append((REPORTED.get(what, ""), "", " ".join(filter(None, what))))
+    return [
+        observed(kind, says, note.at, id=f"{note.id}:{says}", ref=ref, detail=detail)
+        for says, ref, detail in found
+        if says
+    ]
+
+
+_BELOW: dict[str, Says] = {"below": "background_started", "below_over": "background_ended"}

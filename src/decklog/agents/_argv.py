@@ -16,6 +16,8 @@ _TAKES_VALUE = frozenset(
 )  # fmt: skip
 """Options of interpreters and runners that are followed by a value."""
 _EVALUATES = frozenset(("-e", "--eval", "-p", "--print", "-c", "--call"))
+RELAY = "/decklog/relay.py"
+"""What ours is that stands between an agent and tmux."""
 _SUFFIX = re.compile(r"\.(?:js|mjs|cjs|exe|cmd)$")
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -44,6 +46,8 @@ def program(argv: Sequence[str]) -> Program | None:
 @lru_cache(maxsize=2048)
 def _program(argv: tuple[str, ...]) -> Program | None:
     words = list(argv)
+    if words[1:3] == ["-I", "-S"] and words[3:4] and words[3].endswith(RELAY):
+        return None  # it goes by the name of the agent that it started
     if len(words) == 1 and words[0].startswith(("npm exec ", "npx ", "bunx ", "pnpm dlx ")):
         words = words[0].split()  # npm puts its whole command line into one word
     if not words or not words[0]:

@@ -91,6 +91,7 @@ def new(*, sample: bool, rest: Sequence[str], **values: Any) -> int:
             args=tuple(rest),
             session=session,
             force=bool(values["force"]),
+            relay=bool(values["relay"]) or deck.config.relay,
         )
         one, delivery = deck.panes.create(request)
         if values["json"]:

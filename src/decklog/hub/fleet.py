@@ -301,8 +301,9 @@ class Fleet:
         if state is not None and state.session != m.session:
             state = None  # it moved on to another session: nothing of the old one holds
         first = msgspec.structs.replace(collect.started(tree), session=m.session)
-        noted = (spool.evidence(n, self.agents[tree.agent]) for n in self._notes_of(tree))
-        told = [*evidence, *self._stated.states.get(who, ()), *filter(None, noted)]
+        agent = self.agents[tree.agent]
+        noted = (e for n in self._notes_of(tree) for e in spool.evidence(n, agent))
+        told = [*evidence, *self._stated.states.get(who, ()), *noted]
         began = tree.root.started_at or 0
         near = [_not_before(e, began) for e in told]
         ordered = sorted(near, key=lambda e: now if e.at is None else e.at)

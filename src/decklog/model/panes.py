@@ -75,6 +75,8 @@ class Supervised(Struct, frozen=True, kw_only=True):
     ended_at: int | None = None
     forced: bool = False
     """Opened although its session was open elsewhere."""
+    relay: bool = False
+    """Started through a relay, which hears what the agent tells its terminal."""
 
 
 Outcome: TypeAlias = Literal["submitted", "queued", "typed", "not_sent", "unknown"]

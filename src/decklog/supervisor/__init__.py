@@ -298,6 +298,10 @@ class Supervisor:
         if key and (before := self.registry.sent(key)) is not None:
             return before
         row = self.find(ref)
+        end = time.monotonic() + ready
+        while _begins(row) and time.monotonic() < end:
+            time.sleep(0.05)
+            row = self.find(ref)
         if row.pane is None:
             return Delivery(outcome="not_sent", why="the pane is gone", key=key)
         with durable.Lock(self._lock(row.pane)).held(SENDER):
@@ -311,6 +315,7 @@ class Supervisor:
                 row.pane,
                 known,
                 self.witness(row.occupant, text),
+                tty=row.occupant.process.root.tty if row.occupant else "",
                 clock=self.clock,
                 ready=ready,
             )
@@ -399,6 +404,12 @@ class Supervisor:
                     one = self.registry.get(row.pane.ours)
                     done += [one] if one else []
         return done
+
+
+def _begins(row: Row) -> bool:
+    """Whether a relay still has to start the agent, on a terminal that is not known before."""
+    one, pane = row.supervised, row.pane
+    return bool(one and one.relay and pane and not pane.dead and row.occupant is None)
 
 
 def _found(pane: Pane, at: int) -> Supervised:

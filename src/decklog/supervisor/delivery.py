@@ -108,6 +108,7 @@ class Sending:
         screen: Screen | None,
         witness: Witness = lambda: (),
         *,
+        tty: str = "",
         clock: Callable[[], int],
         ready: float = READY,
         taken: float = TAKEN,
@@ -115,6 +116,8 @@ class Sending:
         self.server = server
         self.pane = pane
         self.screen = screen
+        self.tty = tty or pane.tty
+        """The terminal that the program reads: behind a relay it is not that of the pane."""
         self.witness = witness
         self.clock = clock
         self.ready = ready
@@ -169,7 +172,7 @@ class Sending:
             shown, evidence = self._look()
             said = {e.says for e in evidence}
             typed = screens.typed(self.screen, shown)
-            told = terminal_input(self.pane.tty)
+            told = terminal_input(self.tty)
             reads = told is None or not told.canonical
             if typed == "" and reads:
                 return "busy" in said
@@ -189,7 +192,7 @@ class Sending:
         if "\n" in self._text:
             why = "nothing is known of this program: it would take each line by itself"
             return self._told("not_sent", why)
-        told = terminal_input(self.pane.tty)
+        told = terminal_input(self.tty)
         size = len(self._text.encode())
         if told is not None and told.canonical and size > LINE_MOST:
             why = f"it reads lines of at most {LINE_MOST:,} bytes, and this one has {size:,}"
@@ -272,10 +275,10 @@ class Sending:
         """A program of which nothing is known: the kernel tells whether it read the line."""
         self._press()
         end = time.monotonic() + self.taken
-        told = terminal_input(self.pane.tty)
+        told = terminal_input(self.tty)
         while told is not None and told.pending and time.monotonic() < end:
             time.sleep(PAUSE)
-            told = terminal_input(self.pane.tty)
+            told = terminal_input(self.tty)
         if told is None:
             return self._told("unknown", "nothing is known of the program in this pane")
         if told.pending:
@@ -297,7 +300,7 @@ class Sending:
         return shown, screens.look(self.screen, shown, pane.title, self.clock(), pane.id)
 
     def _pending(self) -> int:
-        told = terminal_input(self.pane.tty)
+        told = terminal_input(self.tty)
         return told.pending if told else 0
 
     def _says_taken(self) -> tuple[Evidence, ...]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from decklog import agents, processes, tmux
+from decklog import agents, durable, processes, relay, tmux
 from decklog.errors import Busy, DecklogError, NotFound, UsageError
 from decklog.model.fleet import Pane
 from decklog.model.panes import Supervised
@@ -61,6 +61,8 @@ class Request(NamedTuple):
     force: bool = False
     """Open the session although it is open elsewhere."""
     size: tuple[int, int] = (120, 40)
+    relay: bool = False
+    """Start it through a relay, which hears what it tells its terminal; see `decklog.relay`."""
 
 
 class Plan(NamedTuple):
@@ -114,6 +116,7 @@ class Starting:
                 session=session,
                 argv=(*argv, *request.args),
                 forced=request.force,
+                relay=request.relay,
             ),
             program,
             request.size,
@@ -127,8 +130,9 @@ class Starting:
                 wanted, id=_new_id(known), name=name, generation=secrets.token_hex(8)
             )
             self._configure()
+            through = self._relay(one.agent, program) if one.relay else []
             pane = self.own.create(
-                [program, *one.argv],
+                [*through, program, *one.argv],
                 name=f"{_slug(name)}-{one.id}",
                 cwd=one.cwd,
                 mark=one.id,
@@ -139,6 +143,14 @@ class Starting:
             self.registry.add("created", one, one.created_at)
             return one
 
+    def _relay(self, agent: str, program: str) -> list[str]:
+        """The words before those of the program."""
+        folder = os.path.dirname(self.supervisor.folder)
+        hooks = durable.private_folder(f"{folder}/hooks")
+        spool = durable.private_folder(f"{hooks}/spool")
+        names = durable.private_folder(f"{self.supervisor.folder}/relay")
+        return relay.command(agent, spool, f"{names}/{os.path.basename(program)}")
+
     def _configure(self) -> None:
         path = self.own.config
         try:
@@ -147,8 +159,6 @@ class Starting:
                     return
         except OSError:
             pass
-        from decklog import durable
-
         durable.replace(path, CONFIG.encode())
 
     def _program(self, agent: str, launch: Launch) -> str:

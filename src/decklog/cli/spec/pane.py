@@ -27,6 +27,7 @@ COMMANDS = (
             Option("name", "what to call it (default: the name of the folder)"),
             Option("cwd", "folder to work in (default: this one)"),
             Option("session", "go on with this session"),
+            Option("relay", "hear what it tells its terminal (or: relay = true)", bool),
             FORCE,
             JSON,
         ),
