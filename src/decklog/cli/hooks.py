@@ -14,33 +14,29 @@ if TYPE_CHECKING:
 def install(*, sample: bool, **values: Any) -> int:
     """Add our hooks to the settings of agents."""
     with decks.open_deck(sample, no_sync=True) as deck:
-        done = deck.fleet.install_hooks(_names(values))
+        done = deck.fleet.install_hooks(values["names"])
     if not done:
-        raise NotFound("no agent with hooks is set up here", hint="name one with --agent")
+        raise NotFound("no agent with hooks is set up here", hint="decklog hooks install AGENT")
     return _tell(done, values, "installed", "were there")
 
 
 def remove(*, sample: bool, **values: Any) -> int:
     """Put the settings of agents back."""
     with decks.open_deck(sample, no_sync=True) as deck:
-        done = deck.fleet.remove_hooks(_names(values))
+        done = deck.fleet.remove_hooks(values["names"])
     return _tell(done, values, "removed", "were not there")
 
 
 def status(*, sample: bool, **values: Any) -> int:
     """Which agents have our hooks."""
     with decks.open_deck(sample, no_sync=True) as deck:
-        found = deck.fleet.hook_status(_names(values))
+        found = deck.fleet.hook_status(values["names"])
     if values["json"]:
         output.json_array(i._asdict() for i in found)
         return 0
     rows = [(i.agent, "installed" if i.installed else "no", i.path, i.note) for i in found]
     tables.show(("AGENT", "HOOKS", "SETTINGS", "NOTE"), rows, shrink=(3,), front=(2,))
     return 0
-
-
-def _names(values: dict[str, Any]) -> list[str]:
-    return [*values["names"], *values["agent"]]
 
 
 def _tell(done: list[Any], values: dict[str, Any], changed: str, same: str) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from decklog.cli.spec import JSON, Argument, Command, Option
+from decklog.cli.spec import JSON, Argument, Command
 
-WHICH = Option("agent", "only of this agent (may be repeated)", many=True)
 AGENTS = (Argument("names", many=True, required=False, metavar="[AGENT]..."),)
 
 COMMANDS = (
@@ -12,7 +11,7 @@ COMMANDS = (
         "install",
         "hooks:install",
         "Add hooks to the settings of agents; what is there stays.",
-        (WHICH, JSON),
+        (JSON,),
         arguments=AGENTS,
         group="hooks",
     ),
@@ -20,7 +19,7 @@ COMMANDS = (
         "remove",
         "hooks:remove",
         "Put the settings of agents back as they were.",
-        (WHICH, JSON),
+        (JSON,),
         arguments=AGENTS,
         group="hooks",
     ),
@@ -28,7 +27,7 @@ COMMANDS = (
         "status",
         "hooks:status",
         "Which agents have hooks.",
-        (WHICH, JSON),
+        (JSON,),
         arguments=AGENTS,
         group="hooks",
     ),
