@@ -81,10 +81,11 @@ def session(
 class Table:
     """A process table made of given processes, which may end or be replaced between looks."""
 
-    boot = BOOT
-
-    def __init__(self, processes: Iterable[Process], *, fails: bool = False) -> None:
-        self.processes = {p.pid: p for p in processes}
+    def __init__(
+        self, processes: Iterable[Process], *, fails: bool = False, boot: str = BOOT
+    ) -> None:
+        self.boot = boot
+        self.processes = {p.pid: msgspec.structs.replace(p, boot=boot) for p in processes}
         self.fails = fails
         self.looks = self.lists = 0
 

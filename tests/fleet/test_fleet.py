@@ -251,11 +251,35 @@ def test_the_next_command_remembers_what_was_bound(
     assert (row["session"], row["confidence"], row["evidence"][0]["kind"]) == (
         f"claude:{NEXT}", 0.70, "sticky",
     )  # fmt: skip
-    memory = Path(env["DECKLOG_HOME"], "fleet", "bindings.json")
+    (memory,) = Path(env["DECKLOG_HOME"], "fleet").glob("bindings-*.json")
     assert memory.stat().st_mode & 0o777 == 0o600
     memory.write_bytes(b"torn")
     with hub.open(env=env) as deck:
         assert Fleet(deck, table=table).rows(panes=())[0]["session"] is None
+
+
+@pytest.mark.spec("R77")
+def test_machines_that_share_a_folder_remember_each_their_own(
+    env: dict[str, str], home: Path, work: Path
+) -> None:
+    kept = Path(env["DECKLOG_HOME"], "fleet")
+    tables = [Table([running(7, work)], boot=boot) for boot in ("here", "there")]
+    for native, table in zip((ID, NEXT), tables, strict=True):
+        own_file(home, 7, 7, native=native)
+        with hub.open(env=env) as deck:
+            Fleet(deck, table=table).rows(panes=())
+    (home / ".claude" / "sessions" / "7.json").unlink()
+    for native, table in zip((ID, NEXT), tables, strict=True):
+        with hub.open(env=env) as deck:
+            [row] = Fleet(deck, table=table).rows(panes=())
+        assert (row["session"], row["history"]) == (f"claude:{native}", [])
+    before = sorted(p.name for p in kept.glob("*.json"))
+    assert len(before) == 4
+    for path in kept.glob("*.json"):  # both were started anew, long ago
+        os.utime(path, (0, 0))
+    with hub.open(env=env) as deck:
+        Fleet(deck, table=Table([running(8, work, "claude", "-r", ID)], boot="new")).rows(panes=())
+    assert before[0] not in {p.name for p in kept.glob("*.json")}
 
 
 @pytest.mark.spec("R92")
@@ -397,13 +421,13 @@ def test_hooks_on_the_command_line(env: dict[str, str], home: Path) -> None:
     settings.write_text('{"a": 1}')
     [done] = decklog(env, "hooks", "install", "--json").json
     assert (done["agent"], done["installed"], done["changed"]) == ("claude", True, True)
-    assert "hooks were there" in decklog(env, "hooks", "install", "--agent", "claude").text
+    assert "hooks were there" in decklog(env, "hooks", "install", "claude").text
     states = {s["agent"]: s["installed"] for s in decklog(env, "hooks", "status", "--json").json}
     assert states == {"claude": True, "codex": False, "gemini": False}
     assert decklog(env, "hooks", "remove").text.startswith("claude: hooks removed")
     assert settings.read_text() == '{"a": 1}'
     settings.write_text("{broken")
-    wrong = decklog(env, "hooks", "install", "--agent", "claude", "--json")
+    wrong = decklog(env, "hooks", "install", "claude", "--json")
     assert (wrong.code, wrong.error["error"]) == (2, "UsageError")
     assert str(settings) in wrong.error["message"]
     without = decklog(env, "hooks", "install", "pi")

@@ -71,7 +71,7 @@ class Fleet:
             agents.installed = tuple(filter(None, str(known).split(",")))
         self.agents = {a.name: a for a in agents.every()}
         self.trees: list[AgentProcess] = []
-        self.memory = Memory(deck.config.data_dir)
+        self.memory = Memory(deck.config.data_dir, (table or processes.table()).boot)
         self.found = matching.Matches(bindings=self.memory.bindings())
         self.stale = ""
         """Why the last look at the processes failed; what is told is then of the look before."""

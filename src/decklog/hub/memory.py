@@ -1,7 +1,8 @@
 """What the last look at the fleet saw, kept for the next, which may be another command's.
 
-Small files of ours beside the store. They are a memory and no source of truth: without them the
-next look has less to go by, and reads more.
+Small files of ours beside the store, for each boot of each machine or container its own, since
+several may share the folder. They are a memory and no source of truth: without them the next look
+has less to go by, and reads more.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
+from zlib import crc32
 
 import msgspec
 
@@ -20,8 +22,9 @@ from decklog.hub.lookout import code
 from decklog.match import Binding
 from decklog.model.fleet import AgentState, Identity, StateEvent, Thought
 
-BINDINGS = "bindings.json"
-SEEN = "seen.json"
+BINDINGS, SEEN = "bindings", "seen"
+FORGOTTEN_S = 30 * 86_400
+"""Seconds after which what nobody wrote any more is removed: its boot is over."""
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from decklog.transitions import Transitions
@@ -46,21 +49,23 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Written(msgspec.Struct, frozen=True):
     mark: str
-    """What is kept by one version of decklog, on one host, is nothing to another."""
+    """What is kept by one version of decklog is nothing to another."""
     seen: tuple[Seen, ...]
 
 
 class Memory:
-    """The memory of one data folder."""
+    """The memory of one data folder, as far as it is of processes numbered as in ``boot`` (see
+    `decklog.boots.numbering`)."""
 
-    def __init__(self, data_dir: str) -> None:
+    def __init__(self, data_dir: str, boot: str) -> None:
         self.folder = f"{data_dir}/fleet"
+        self._here = f"{crc32(boot.encode()):08x}"
         self.seen: dict[Identity, Seen] = {}
         """By root process, as it was read or last kept."""
         self._written = float("-inf")
         with suppress(OSError, msgspec.MsgspecError):
-            written = msgspec.json.decode(_read(f"{self.folder}/{SEEN}"), type=_Written)
-            if written.mark == _mark():
+            written = msgspec.json.decode(_read(self._path(SEEN)), type=_Written)
+            if written.mark == code():
                 self.seen = {one.root: one for one in written.seen}
 
     @cached_property
@@ -73,7 +78,7 @@ class Memory:
     def bindings(self) -> tuple[Binding, ...]:
         """The bindings of the last look; none where there is no file, or one that is damaged."""
         try:
-            return msgspec.json.decode(_read(f"{self.folder}/{BINDINGS}"), type=tuple[Binding, ...])
+            return msgspec.json.decode(_read(self._path(BINDINGS)), type=tuple[Binding, ...])
         except (OSError, msgspec.MsgspecError):
             return ()
 
@@ -95,18 +100,28 @@ class Memory:
         if late and now != self.seen:
             self._written = time.monotonic()
             self.seen = now
-            self._replace(SEEN, msgspec.json.encode(_Written(_mark(), tuple(seen))))
+            self._replace(SEEN, msgspec.json.encode(_Written(code(), tuple(seen))))
 
     def _replace(self, name: str, data: bytes) -> None:
         from decklog import durable
 
         with suppress(DecklogError):
             durable.private_folder(self.folder)
-            durable.replace(f"{self.folder}/{name}", data, wait=False)
+            if not os.path.exists(self._path(name)):
+                self._forget()
+            durable.replace(self._path(name), data, wait=False)
 
+    def _path(self, name: str) -> str:
+        return f"{self.folder}/{name}-{self._here}.json"
 
-def _mark() -> str:
-    return f"{os.uname().nodename} {code()}"
+    def _forget(self) -> None:
+        """Remove what was kept of boots that are over."""
+        old = time.time() - FORGOTTEN_S
+        with suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                ours = entry.name.startswith((BINDINGS, SEEN)) and entry.name.endswith(".json")
+                if ours and entry.stat().st_mtime < old:
+                    os.unlink(entry.path)
 
 
 def _read(path: str) -> bytes:
