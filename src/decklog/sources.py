@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from decklog.agents import Root
 
-CHUNK = 4 << 20
-"""Bytes read at a time."""
+CHUNK = 1 << 20
+"""Bytes read at a time: more is no faster, and each reading process holds some of them."""
 MAX_LINE = 64 << 20
 """Longer lines are skipped, counted and reported, never held in memory."""
 LEAN_LINE = 16 << 20

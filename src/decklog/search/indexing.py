@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAME = "text"
 ADD_CHARS = 1 << 20
 """Characters that are collected of one source before they go to the index."""
-COMMIT_CHARS = 36 << 20
+COMMIT_CHARS = 24 << 20
 """Characters in one transaction: about what the index holds in memory before it writes."""
 
 

@@ -26,7 +26,7 @@ create table run(
 create index run_source on run(source, first);
 create virtual table words using fts5(
     text, paths, marks, content='', contentless_delete=1, tokenize='{" ".join(TOKENIZER)}');
-insert into words(words, rank) values('hashsize', {24 << 20});
+insert into words(words, rank) values('hashsize', {16 << 20});
 insert into words(words, rank) values('automerge', 16);
 insert into words(words, rank) values('crisismerge', 64);
 """
