@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 from decklog.archive import Archive, records
+from decklog.archive.dictionaries import Dictionary
 from decklog.errors import Denied, UsageError, WriteError
 from decklog.sync import copying
 from homes import Claude, Codex, Synced
@@ -375,3 +376,29 @@ def test_packs_that_were_taken_away_are_missed_and_made_again(home: Path, deck: 
     assert deck.deck.sync_if_news() is not None
     assert states(deck) == {"talk.jsonl": "live"}
     assert not [r for r in deck.deck.archive.verify() if "detail" in r]
+
+
+def test_to_copy_a_line_loads_no_dictionary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decklog.archive.LEAST", 1)
+    read: list[int] = []
+    whole = Dictionary.read
+
+    def counted(dictionary: Dictionary) -> tuple[bytes, int]:
+        read.append(dictionary.number)
+        return whole(dictionary)
+
+    monkeypatch.setattr(Dictionary, "read", counted)
+    talk = Claude("talk")
+    loaded = []
+    for lines in (12_000, 1, 1, 500):
+        talk.prompt("".join(f"one more thing {n % 6_000}\n" for n in range(lines)))
+        talk.write(tmp_path / "home")
+        read.clear()
+        with Synced(tmp_path / "home", tmp_path / "own") as deck:
+            deck.sync()
+        loaded.append(bool(read))
+    assert loaded == [False, False, False, True]  # at first it was made, not loaded
+    with Synced(tmp_path / "home", tmp_path / "own") as deck:
+        assert not [r for r in deck.deck.archive.verify() if "detail" in r]

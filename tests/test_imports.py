@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from homes import Claude
 from shell import decklog, environment, furnish
 
 OURS = """decklog decklog.cli decklog.cli.deck decklog.cli.fast decklog.cli.output decklog.cli.spec
@@ -17,7 +18,7 @@ decklog.hub.following decklog.hub.numbers decklog.hub.search decklog.hub.session
 decklog.sources decklog.store decklog.store.indexed decklog.store.journal decklog.store.queries
 decklog.store.schema decklog.connection decklog.store.cost decklog.store.sql
 decklog.store.keeping decklog.store.sqlite decklog.boots decklog.store.statements
-decklog.zones""".split()
+decklog.swift decklog.zones""".split()
 FOREIGN = """__future__ apsw collections collections.abc errno fcntl itertools keyword operator
 reprlib zlib _collections _operator""".split()
 """What apsw brings along, and modules written in C."""
@@ -87,6 +88,21 @@ def test_a_look_at_the_fleet_needs_nothing_of_what_takes_long(warm: dict[str, st
     }  # fmt: skip
     assert "decklog.hub.fleet" in found
     assert found & slow == set()
+
+
+def test_reading_one_new_line_needs_nothing_that_it_does_not_use(
+    home: Path, env: dict[str, str]
+) -> None:
+    talk = Claude("4f3e2d1c-0000-4000-8000-000000000001")
+    talk.prompt("Good morning")
+    talk.write(home)
+    assert decklog(env, "sync").code == 0
+    talk.prompt("One more thing")
+    talk.write(home)
+    found = imported(env, "sync")
+    assert "decklog.reading" in found
+    slow = {"click", "inspect", "decklog.transcripts", "decklog.live", "decklog.hub.fleet"}
+    assert found & {*slow, "typing_extensions"} == set()
 
 
 def test_the_version_needs_next_to_nothing(env: dict[str, str]) -> None:

@@ -121,6 +121,8 @@ class Dictionary:
         """The bodies of all files. Raises ValueError when more than one is lost or damaged."""
         bodies = self._bodies()
         sound = [body for body in bodies if body]
+        if len(sound) > PARTS:
+            return bodies
         if len(sound) < PARTS:
             raise ValueError(f"dictionary {self.number} is lost or damaged")
         lost = sound[0][: _WHOLE.size] + _parity([body[_WHOLE.size :] for body in sound[:PARTS]])

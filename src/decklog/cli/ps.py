@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 
+from decklog import swift
 from decklog.cli import deck as decks
-from decklog.cli import figures, output, swift, tables
+from decklog.cli import figures, output, tables
 from decklog.errors import UsageError
 
 TYPE_CHECKING = False

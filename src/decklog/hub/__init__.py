@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from decklog import sources, store, zones
+from decklog import sources, store, swift, zones
 from decklog.errors import Busy, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
 from decklog.hub.following import Following
 from decklog.hub.health import ABILITIES, Health
@@ -215,6 +215,7 @@ class Decklog(Numbers, Search, Health, Following):
         wait: float,
         complete: bool,
     ) -> Report:
+        swift.import_msgspec()
         from decklog import agents, sync
 
         roots, seen, _ = looked

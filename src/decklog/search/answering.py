@@ -14,6 +14,7 @@ import os
 
 import apsw
 
+from decklog import swift
 from decklog.errors import UsageError
 from decklog.search import grammar
 from decklog.standing import Copies
@@ -273,6 +274,7 @@ class Readback:
     def _by_reader(self, found: Found, place: Any, uri: str, kind: str) -> tuple[list[str], str]:
         """The text as the index took it: by the agent's reader of the record, or of the whole
         source where there are no records."""
+        swift.import_msgspec()
         from decklog import transcripts
         from decklog.errors import SourceError
         from decklog.store.text.documents import Documents

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from decklog import sources
+from decklog import sources, swift
 from decklog.errors import DecklogError, SourceError
 from decklog.search.answering import NO_JSON, Readback, strings
 from decklog.search.patterns import Pattern
@@ -212,6 +212,7 @@ class Worker:
             return
         if kind == "json" and not _holds(uri, copy, self.pattern):
             return
+        swift.import_msgspec()
         from decklog import transcripts
 
         for d in _said(transcripts.of_source(part)):
@@ -230,6 +231,7 @@ class Worker:
             first = self._tried(texts, once=True)
             if not first:
                 return
+        swift.import_msgspec()
         from decklog import transcripts
 
         events = transcripts.of_record(part, record, offset)

@@ -32,6 +32,9 @@ ARCHIVE_BEHIND = "archive_behind"
 """Key in the store of the bytes that the archive has yet to copy."""
 SOON = 32 << 20
 """With more bytes than this to copy, a command that does not need the archive leaves it behind."""
+LITTLE = 4 << 10
+"""Up to so many bytes are packed without a dictionary: to load one takes longer than all the rest,
+and it would save a kilobyte at most."""
 _COPIED = frozenset({"jsonl", "json", "sqlite", "dir"})
 
 
@@ -124,7 +127,7 @@ class Copying:
         """Sources of which the archive has less than the store, and by how many bytes."""
         self.apart = 0
         """Versions of documents that were kept."""
-        self._looked = self._feeding = False
+        self._looked = self._feeding = self._little = False
         self._called: dict[str, str] = {}
         """Those renamed in this sync, from the uri they had before it."""
 
@@ -192,7 +195,9 @@ class Copying:
             return tasks
         if pending == 0:
             return tasks
-        self._learn(tasks, known, pending)
+        self._little = self._looked and pending <= LITTLE  # one who follows has it loaded
+        if not self._little:
+            self._learn(tasks, known, pending)
         self._feeding = True
         made = []
         for task in (*tasks, *(self._again(uri, known[uri]) for uri in late)):
@@ -239,7 +244,10 @@ class Copying:
         return tuple(a.gather(relatives).get(document, ()))
 
     def projections(self, emit: Callable[[Copied], None]) -> tuple[Copies, ...]:
-        return (Copies(self.archive, self.archive.current(), emit),) if self._feeding else ()
+        if not self._feeding:
+            return ()
+        packing = self.archive.packing(0) if self._little else self.archive.current()
+        return (Copies(self.archive, packing, emit),)
 
     def take(self, copied: Copied) -> None:
         self.archive.add(copied.records)
