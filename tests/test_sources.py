@@ -61,16 +61,6 @@ def test_a_tail_without_newline_waits_until_it_is_a_whole_object(
     assert read(file) == expected
 
 
-class Copied:
-    """What is left of a file that is gone."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.size = data, len(data)
-
-    def read(self, at: int, size: int) -> bytes:
-        return self.data[at : at + size]
-
-
 @pytest.mark.spec("R31")
 @pytest.mark.parametrize(
     ("tail", "taken"),
@@ -83,13 +73,15 @@ class Copied:
         (b'{"a": "}{"}', [(0, b'{"a": "}{"}')]),
         (B[:5], []),
         (b'{"a": ' * 9_999 + b"}{", []),
+        (b'{"a": "%s"}' % (b"x" * sources.SHORT_TAIL) + B[:5], []),
     ],
 )
-def test_of_a_copy_whole_objects_before_an_unfinished_one_are_taken(
-    tail: bytes, taken: list[tuple[int, bytes]]
+def test_whole_objects_before_an_unfinished_one_are_taken(
+    file: Path, tail: bytes, taken: list[tuple[int, bytes]]
 ) -> None:
-    """Nobody will end that line."""
-    chunks = list(sources.chunks("gone.jsonl", 0, copy=Copied(tail)))
+    """Nobody may ever end that line."""
+    write(file, tail)
+    chunks = list(sources.chunks(str(file), 0))
     assert [line for chunk in chunks for line in chunk.lines] == taken
     assert [chunk.continued for chunk in chunks] == [bool(chunk.start) for chunk in chunks]
     for chunk in chunks:

@@ -281,6 +281,8 @@ def _lines(a: Agent, task: Task, day: Callable[[int], str], fed: Fed) -> Iterato
             for start, take in takers:
                 if at >= start:
                     take(found)
+                elif at + length > start:  # its first part was taken before the rest stood there
+                    take([e for e in found if e.ref.offset >= start])
             at += length + 1
         if chunk.skipped:
             line += 1

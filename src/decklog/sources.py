@@ -22,6 +22,8 @@ MAX_LINE = 64 << 20
 """Longer lines are skipped, counted and reported, never held in memory."""
 LEAN_LINE = 16 << 20
 """Above this length message bodies are left out."""
+SHORT_TAIL = 1 << 20
+"""Of a longer line without end only the whole is looked at: it may be looked at very often."""
 MAX_DOCUMENT = 64 << 20
 """Largest JSON document that is read."""
 MAX_SMALL = 16 << 20
@@ -293,8 +295,9 @@ def chunks(
     """Read forward from ``offset`` in bounded pieces that end just past a complete record.
 
     A last line without newline is given out only when it is a whole JSON object; otherwise it
-    is left for a later read. Of a copy, which will not grow, the whole objects that such a line
-    begins with are given out. A line over MAX_LINE is a chunk of its own, without its bytes.
+    is left for a later read. Of a short one that goes on behind a whole object, as when its writer
+    died before the newline, that object is given out. A line over MAX_LINE is a chunk of its own,
+    without its bytes.
     ``place`` is that of the file, see `open_regular`. ``copy`` is read in place of the file.
     ``tee`` is given all bytes that are read from ``offset`` on, unfinished and over-long lines too,
     before the chunk they are part of.
@@ -305,7 +308,7 @@ def chunks(
     anything.
     """
     if copy is not None:
-        yield from _pieces(_packed_or_not(copy, path), offset, path, check, final=True)
+        yield from _pieces(_packed_or_not(copy, path), offset, path, check)
         return
     fd = open_regular(path, place)
     end = offset
@@ -352,9 +355,7 @@ def _teed(read: Reading, offset: int, tee: Callable[[int, bytes], None]) -> Read
     return both
 
 
-def _pieces(
-    read: Reading, offset: int, path: str, check: bytes, *, final: bool = False
-) -> Iterator[Chunk]:
+def _pieces(read: Reading, offset: int, path: str, check: bytes) -> Iterator[Chunk]:
     at = offset  # of the first byte held
     held: list[bytes] = []  # pieces of a line without end as yet, joined once, for it may be long
     size = 0
@@ -369,7 +370,7 @@ def _pieces(
         more = b""
         if not data:
             rest = b"".join(held)
-            while record := _whole(rest, final=final):
+            while record := _whole(rest):
                 yield Chunk(at, record, tail, records=[record], continued=continued)
                 at += len(record)
                 tail, rest, continued = (tail + record)[-CHECK:], rest[len(record) :], True
@@ -433,10 +434,10 @@ def _skip(
     return None, b"", b""
 
 
-def _whole(line: bytes, *, final: bool) -> bytes:
-    """A line without end if it is one JSON object, the first of some if the line is ``final``."""
+def _whole(line: bytes) -> bytes:
+    """A line without end if it is one JSON object, or the object that it begins with."""
     body = line.strip()
-    several = final and b"}{" in body
+    several = len(body) <= SHORT_TAIL and b"}{" in body
     if len(body) > MAX_LINE or not (body.startswith(b"{") and (several or body.endswith(b"}"))):
         return b""
     import json

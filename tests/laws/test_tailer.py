@@ -69,7 +69,7 @@ def hold(programs: int) -> None:
 BROKEN: dict[str, tuple[object, str, object]] = {
     "growth is believed": (plan.Plan, "_appended", lambda self, seen, row: True),
     "bytes before the cursor are not compared": (sources, "matches", lambda *given: True),
-    "unfinished lines are taken": (sources, "_whole", lambda line, final: line),
+    "unfinished lines are taken": (sources, "_whole", lambda line: line),
     "what was rewritten is forgotten": (SqliteStore, "retire", lambda self, source, uri, copy=0:
                                         self.forget(source)),
 }  # fmt: skip
