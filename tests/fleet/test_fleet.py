@@ -382,6 +382,26 @@ def test_changes_of_state_are_told(
     assert decklog(env, "ps", "--after", last).code == 2  # of what would not be clear
 
 
+@pytest.mark.spec("R92")
+def test_ps_leaves_texts_to_whoever_searches(
+    env: dict[str, str], home: Path, work: Path, agent: subprocess.Popen[bytes]
+) -> None:
+    spoken(home, work, agent, "Fix the login.")
+    assert decklog(env, "sync").code == 0
+    talk = transcript(work, at=now())
+    talk.prompt("Fix the login.")
+    talk.prompt("And the marmalade.")
+    talk.write(home)
+    [row] = decklog(env, "ps", "--json").json
+    assert row["thought"] == "And the marmalade."
+    with hub.open(env=env) as deck:
+        assert int(deck.store.get("text_pending") or 0) > 0
+        assert deck.unchanged()
+    assert decklog(env, "search", "marmalade", "--json").json["hits"]
+    with hub.open(env=env) as deck:
+        assert int(deck.store.get("text_pending") or 0) == 0
+
+
 def test_ps_without_agents_or_with_an_unknown_one(env: dict[str, str]) -> None:
     assert decklog(env, "ps", "--agent", "pi").text == "No agent runs here.\n"
     assert decklog(env, "ps", "--agent", "pi", "--json").json == []

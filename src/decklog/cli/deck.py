@@ -40,12 +40,13 @@ def open_deck(
     tz: str | None = None,
     no_sync: bool | None = None,
     jobs: int | None = None,
-    texts: bool = False,
+    texts: bool | None = None,
 ) -> hub.Decklog:
-    """The deck, brought up to date unless the flags or settings say no; with ``texts`` the text
-    index too, however much it lacks."""
+    """The deck, brought up to date unless the flags or settings say no; the text index too: with
+    ``texts`` however much it lacks, where it is False not at all, else if that is little."""
     deck = hub.Decklog(settings(sample, tz=tz, sync=False if no_sync else None, jobs=jobs))
-    output.note(deck.refresh(output.progress("reading transcripts"), complete=texts))
+    progress = output.progress("reading transcripts")
+    output.note(deck.refresh(progress, complete=bool(texts), texts=texts is not False))
     return deck
 
 

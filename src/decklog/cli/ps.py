@@ -27,7 +27,8 @@ def ps(*, sample: bool, **values: Any) -> int:
     if values["after"] is not None and not values["changes"]:
         raise UsageError("--after goes with --changes", hint="decklog ps --changes --after N")
     swift.import_msgspec()
-    with decks.open_deck(sample, tz=values["tz"], no_sync=values["no_sync"]) as deck:
+    tz, no_sync = values["tz"], values["no_sync"]
+    with decks.open_deck(sample, tz=tz, no_sync=no_sync, texts=False) as deck:
         deck.fleet.ourselves = os.getpid()
         chosen = decks.where(deck, values).get("agents", ())
         if values["changes"]:

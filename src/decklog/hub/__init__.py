@@ -185,15 +185,16 @@ class Decklog(Numbers, Search, Health, Following):
         wait: float,
         *,
         complete: bool = True,
+        texts: bool = True,
     ) -> Report:
         import apsw
 
         try:
-            return self._sync(looked, progress, wait, complete)
+            return self._sync(looked, progress, wait, complete, texts)
         except (StoreCorrupt, apsw.CorruptError) as error:
             if not self._mend():
                 raise StoreCorrupt(str(error)) from None
-        return self._sync((looked[0], None, True), progress, wait, complete)
+        return self._sync((looked[0], None, True), progress, wait, complete, texts)
 
     def _mend(self) -> bool:
         """Make files of the text index anew that are damaged; False when none is."""
@@ -214,6 +215,7 @@ class Decklog(Numbers, Search, Health, Following):
         progress: Callable[[int, int], None] | None,
         wait: float,
         complete: bool,
+        texts: bool,
     ) -> Report:
         swift.import_msgspec()
         from decklog import agents, sync
@@ -237,6 +239,7 @@ class Decklog(Numbers, Search, Health, Following):
             complete=complete,
             archive=self.archive.files if self.config.archive or self.archive.exists() else None,
             keep=self.config.archive,
+            texts=texts,
         )
         if roots is None:
             remember(self.store, self.config, look)
@@ -247,17 +250,22 @@ class Decklog(Numbers, Search, Health, Following):
         return not self._look()[2]
 
     def refresh(
-        self, progress: Callable[[int, int], None] | None = None, *, complete: bool = False
+        self,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        complete: bool = False,
+        texts: bool = True,
     ) -> str:
         """Sync if anything changed and no other process is at it; a note when it could not. With
-        ``complete`` also what the text index lacks, however much that is."""
+        ``complete`` also what the text index lacks, however much that is; without ``texts`` that
+        is left to whoever searches."""
         if not self.config.sync:
             return ""
         looked = self._look()
         if not looked[2] and not (complete and not self.store.texts_complete(asked=True)):
             return ""
         try:
-            self._run(looked, progress, 2.0, complete=complete)
+            self._run(looked, progress, 2.0, complete=complete, texts=texts)
         except (Busy, StoreBusy):
             return "another decklog is reading transcripts; the newest may be missing"
         except StoreError as error:

@@ -98,13 +98,15 @@ def run(
     complete: bool = True,
     archive: Archive | None = None,
     keep: bool = True,
+    texts: bool = True,
 ) -> Report:
     """Bring the store up to date with every source below the roots.
 
     ``seen`` is a survey of those roots, when one was made just before, and the `Store.version`
     before that: what another process has written since is newer than what was seen. ``day`` gives
     the calendar day of a moment in zone ``tz``. ``progress`` is told (bytes done, bytes in all).
-    The text index is brought up to date too, where it is not ``complete`` only if that is little.
+    The text index is brought up to date too, where it is not ``complete`` only if that is little,
+    and without ``texts`` by a later sync.
     What is gone from disk is read from ``archive``, where one is given, and with ``keep`` what is
     read is copied into it, again where not ``complete`` only if that is little.
     Raises StoreBusy when another process keeps writing for ``wait`` seconds, and StoreError, after
@@ -124,7 +126,7 @@ def run(
         else:
             files, mark, _ = seen
         copying = Copying(archive, store, keep=keep) if archive else None
-        plan, work = _plan(store, look, files, None, complete, copying)
+        plan, work = _plan(store, look, files, None, complete, copying, texts=texts)
         _read_all(store, work, day, jobs, progress)
         if copying and copying.apart and work.text:
             _read_all(store, _retold(store, copying), day, 1, None)
@@ -225,14 +227,17 @@ def _plan(
     complete: bool,
     copying: Copying | None,
     shards: Shards | None = None,
+    *,
+    texts: bool = True,
 ) -> tuple[Plan, _Work]:
     """What to read, for rows, texts and archive. All that the text index lacks is looked for when
-    it is to be ``complete``, or lacks little. ``shards`` of it that are open are used."""
+    it is to be ``complete``, or lacks little, and nothing without ``texts``. ``shards`` of it that
+    are open are used."""
     left = int(store.get(TEXT_PENDING) or 0)
     whole = store.texts_complete(asked=news is None)  # a round of following opens nothing for it
     if not whole:  # before a file of it is made, which is empty at first
         store.put_all({TEXT_PENDING: str(max(1, left))})
-    look_back = not whole and news is None and (complete or left <= INLINE_BYTES)
+    look_back = texts and not whole and news is None and (complete or left <= INLINE_BYTES)
     with nullcontext(shards) if shards else closing(_shards(store)) as opened:
         lacking = indexing.Lacking(opened)
         behind = lacking.behind if look_back else None
@@ -257,7 +262,7 @@ def _plan(
         before = 0 if look_back else left
         left = sum(plan.behind.values()) if look_back else left
         left += sum(t.weight for t in tasks if t.rows != NOT_WANTED)
-        text = complete or left <= INLINE_BYTES
+        text = texts and (complete or left <= INLINE_BYTES)
         if tasks:  # a sync that is stopped leaves texts behind
             store.put(TEXT_PENDING, str(max(1, left)))
         if text:
