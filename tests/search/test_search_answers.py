@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from decklog import hub
 from decklog.errors import UsageError
 from decklog.model import Hit
+from decklog.search import answering
 from homes import Claude, Codex, Synced
 
 Texts = dict[tuple[str, int], str]
@@ -236,3 +238,52 @@ def test_long_texts_and_encoded_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
         found = {q: len(deck.deck.search(q).hits) for q in ("beginning", "conclusion", "after")}
         assert found == {"beginning": 1, "conclusion": 0, "after": 1}
         assert not deck.deck.search("QUJDREVGRw*").hits
+
+
+# --- asked again --------------------------------------------------------------------------------
+
+
+def test_what_is_asked_again_is_not_read_again_unless_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    whole = answering._read_file
+
+    def counted(uri: str, offset: int, length: int) -> bytes:
+        read.append(uri)
+        return whole(uri, offset, length)
+
+    monkeypatch.setattr(answering, "_read_file", counted)
+    home = tmp_path / "home"
+    one, other = Claude("one"), Claude("other")
+    for talk in (one, other):
+        talk.prompt("marmalade toast")
+        talk.write(home)
+        os.utime(home / talk.path, (1, 1))
+    monkeypatch.setattr(answering, "SETTLED", -(10**12))  # else they would have to stand a second
+    with Synced(home, tmp_path / "own") as deck:
+        deck.sync()
+
+        def asked(**more: Any) -> tuple[list[str], int]:
+            read.clear()
+            found = deck.deck.search("marmalade", **more).hits
+            return sorted(h.snippet or h.stale for h in found), len(read)
+
+        assert asked() == (["marmalade toast"] * 2, 2)
+        assert asked() == (["marmalade toast"] * 2, 0)
+        assert asked(limit=1) == (["marmalade toast"], 1)
+        assert asked(roles=["tool"]) == ([], 0)
+        assert asked(agents=["claude"]) == (["marmalade toast"] * 2, 2)
+        deck.deck.search_rows("marmalade")["hits"][0]["snippet"] = "changed by the caller"
+        assert asked() == (["marmalade toast"] * 2, 0)
+        path = home / one.path
+        path.write_bytes(path.read_bytes().replace(b"marmalade", b"porridge!"))
+        assert asked() == (["marmalade toast", answering.CHANGED], 3)  # looked at once more
+        other.prompt("more marmalade")
+        other.write(home)
+        with Synced(home, tmp_path / "own") as another:
+            another.sync()
+        assert asked()[0] == ["marmalade toast"] * 2 + ["more marmalade"]
+        path.unlink()
+        deck.sync()
+        assert asked()[0] == ["marmalade toast"] * 2 + ["more marmalade"]

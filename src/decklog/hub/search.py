@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from decklog.config import Config
     from decklog.model import Page
+    from decklog.search.answering import Remembered
     from decklog.zones import Zone
 
     Answer = TypeVar("Answer")
@@ -28,6 +29,7 @@ class Search:
     known_agents: Callable[[], list[str]]
     refresh: Callable[..., str]
     _mend: Callable[[], bool]
+    _pages: Remembered | None = None
 
     def search(
         self,
@@ -74,12 +76,16 @@ class Search:
 
         if not 1 <= limit <= MOST:
             raise UsageError(f"no page of {limit} hits", hint=f"1 to {MOST:,}")
+        given = repr(where)
         asked, where = self._asked(query, where, now)
+        key = (query, given, repr(where), limit, best, after)
+        pages = self._pages = self._pages or answering.Remembered()
 
         def answer() -> dict[str, Any]:
-            found = answering.Search(self.store, asked, where).page(limit, best=best, after=after)
+            search = answering.Search(self.store, asked, where)
+            found = pages.page(self.store, key, lambda: search.page(limit, best=best, after=after))
             return {
-                "hits": found.hits,
+                "hits": [{**hit} for hit in found.hits],
                 "next": found.next_page,
                 "covered": answering.covered(self.store),
             }

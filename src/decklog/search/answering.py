@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import binascii
 import os
+import time
 
 import apsw
 
@@ -26,7 +27,7 @@ from decklog.store.text.matching import Matcher, expression, snippet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from decklog.archive import CopyReader
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 SNIPPET = 200
 """Characters of a snippet."""
+SETTLED = 1_000_000_000
+"""Nanoseconds for which a file has to have stood before a page of it is kept."""
+REMEMBERED = 64
+"""Pages that a process which goes on keeps."""
 ENCODED = 4_096
 """Longer texts without any white space are images and the like."""
 NO_JSON = (apsw.SQLError, UnicodeDecodeError)
@@ -53,10 +58,56 @@ _ROLES = {
 class Searched:
     """What a search found: plain rows with the fields of `decklog.model.Hit`."""
 
-    def __init__(self, hits: list[dict[str, Any]], next_page: str | None) -> None:
+    def __init__(
+        self, hits: list[dict[str, Any]], next_page: str | None, files: list[str] | None
+    ) -> None:
         self.hits = hits
+        self.files = files
+        """What the hits were read from; None where that was not all on disk, one file each."""
         self.next_page = next_page
         """To be given as ``after`` for the page that follows; None: there is none."""
+
+
+class Remembered:
+    """The pages that were asked for last, in a process that goes on: each is given again as long
+    as neither the store and its index nor any file that it was read from has changed."""
+
+    def __init__(self) -> None:
+        self.pages: dict[Any, tuple[Any, Searched]] = {}
+
+    def page(self, store: Any, asked: Any, answer: Callable[[], Searched]) -> Searched:
+        """The page for ``asked`` (a key that says all), of ``answer`` where it is not known."""
+        known = self.pages.pop(asked, None)
+        if known is None or known[0] != _standing(store, known[1].files):
+            began = time.time_ns() - SETTLED
+            before = _standing(store, ())
+            found = answer()
+            stands = _standing(store, found.files)
+            late = any(max(times, default=0) >= began for _, _, *times in stands[1])
+            if found.files is None or stands[0] != before[0] or late:
+                return found  # or something may have been written meanwhile
+            known = (stands, found)
+        self.pages[asked] = known
+        if len(self.pages) > REMEMBERED:
+            del self.pages[next(iter(self.pages))]
+        return known[1]
+
+
+def _standing(store: Any, files: Iterable[str] | None) -> tuple[list[Any], list[Any]]:
+    """What is another thing after any change to the store, its text index or these files."""
+    databases = [store.db, *(shard.db for shard in store.shards())]
+    return (
+        [(db, db.pragma("data_version"), db.total_changes()) for db in databases],
+        [_stat(path) for path in files or ()],
+    )
+
+
+def _stat(path: str) -> tuple[int, ...]:
+    try:
+        st = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return st.st_size, st.st_ino, st.st_mtime_ns, st.st_ctime_ns
 
 
 class Search:
@@ -88,7 +139,8 @@ class Search:
         found = found[:limit]
         back = Readback(self.store, self.matcher, width)
         hits = [back.hit(f, best) for f in found]
-        return Searched(hits, _page_after(found[-1], skip + limit, best) if more else None)
+        after = _page_after(found[-1], skip + limit, best) if more else None
+        return Searched(hits, after, back.files())
 
 
 def _page_after(last: Found, skip: int, best: bool) -> str:
@@ -124,6 +176,7 @@ class Readback:
         self.sources: dict[int, tuple[str, str, str]] = {}
         self.copies: dict[int, CopyReader | None] = {}
         self.documents: dict[str, dict[int, str]] = {}
+        self.shifts: dict[tuple[str, int], int] = {}
 
     def hit(self, found: Found, scored: bool) -> dict[str, Any]:
         """The place as a plain row, with what stands there."""
@@ -138,6 +191,13 @@ class Readback:
                 stale, text = CHANGED, ""
         told, inside = snippet(text, marks, self.width)
         return self.row(found, told, inside, stale, -found.score if scored else None)
+
+    def files(self) -> list[str] | None:
+        """The files that were read; None where that is not all."""
+        if any(copy is not None for copy in self.copies.values()):
+            return None
+        kinds = {kind for _, _, kind in self.sources.values()}
+        return [uri for _, uri, _ in self.sources.values()] if kinds <= {"jsonl", "json"} else None
 
     def row(
         self, found: Found, told: str, marks: list[tuple[int, int]], stale: str, score: float | None
@@ -195,7 +255,10 @@ class Readback:
 
     def _number(self, found: Found) -> int:
         """Number of the event in its session; of a title that of the first event."""
-        shift: int = self.store.shift(found.session, found.source)
+        key = (found.session, found.source)
+        shift = self.shifts.get(key)
+        if shift is None:
+            shift = self.shifts[key] = self.store.shift(*key)
         return max(1, found.seq) + shift
 
     def _turn(self, found: Found) -> int:

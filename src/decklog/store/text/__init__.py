@@ -26,10 +26,6 @@ from decklog.connection import opened as opened_to_read
 from decklog.errors import StoreTooNew
 from decklog.store.events import NOWHEN
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 SHARDS = 2
 FORMAT = 3
 TOKENIZER = ("unicode61", "remove_diacritics", "2")
@@ -112,13 +108,27 @@ class Shard:
         sql = "select first, count from run where source = ?"
         return list(self.db.execute(sql, (source,)))
 
-    def run(self, first: int) -> tuple[Sequence[int], Sequence[int]]:
-        """Times and sequence numbers of the documents of a run."""
+    def run(self, first: int) -> Run:
+        """The documents of a run, by the number of the first."""
         base, base_at, ats, seqs = self.db.execute(
             "select base, base_at, ats, seqs from run where first = ?", (first,)
         ).fetchone()
-        times = [base_at + t - 1 if t else NOWHEN for t in array("I", ats)]
-        return times, sequence(base, seqs)
+        return Run(base, base_at, array("I", ats), array("H", seqs))
+
+
+class Run:
+    """Times and sequence numbers of the documents of a run; only those that are asked for are made:
+    a run has thousands of documents, of which a search wants some."""
+
+    __slots__ = ("_ats", "_base", "_base_at", "_seqs")
+
+    def __init__(self, base: int, base_at: int, ats: array[int], seqs: array[int]) -> None:
+        self._base, self._base_at, self._ats, self._seqs = base, base_at, ats, seqs
+
+    def __getitem__(self, i: int) -> tuple[int, int]:
+        """(time, sequence number) of the document with a number ``i`` above that of the first."""
+        t = self._ats[i]
+        return self._base_at + t - 1 if t else NOWHEN, self._base + self._seqs[i]
 
 
 def sequence(base: int, seqs: bytes) -> list[int]:

@@ -150,9 +150,9 @@ class Finder:
         parts, mixed = self._parts_of(source)
         if not parts:
             return
-        ats, seqs = shard.run(first)
+        run = shard.run(first)
         for n in numbers:
-            at, seq = ats[n - first], seqs[n - first]
+            at, seq = run[n - first]
             if self.until is not None and at >= self.until:
                 continue
             if self.since is not None and at < self.since:

@@ -127,6 +127,9 @@ def _matches(
     if not n:
         return
     first, last = wanted[0], wanted[-1]
+    if n == 1 and not prefix:  # most searches, and long texts have thousands of words
+        yield from [(a, b) for a, b, w in words if w == first][:ENOUGH]
+        return
     found = 0
     for i in range(len(words) - n + 1):
         if n > 1 and words[i][2] != first:
