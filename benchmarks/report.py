@@ -81,6 +81,10 @@ class Result:
         return "| " + " | ".join(cells) + " |"
 
 
+def verdict(met: bool | None) -> str:
+    return _VERDICT[met]
+
+
 _VERDICT = {True: "met", False: "**missed**", None: "not measured"}
 
 
@@ -99,6 +103,8 @@ class Report:
     exact: bool = True
     """False when one of our rows differs from the truth."""
     exactness: list[str] = field(default_factory=list)
+    asking: list[str] = field(default_factory=list)
+    """Searches by a program that keeps a deck open."""
     notes: list[str] = field(default_factory=list)
     load: float = field(default_factory=lambda: os.getloadavg()[0])
 
@@ -110,6 +116,7 @@ class Report:
             "| | decklog | rival | wall, ours over theirs | goal |",
             "|---|---|---|---|---|",
             *(r.row() for r in self.results),
+            *(["", *self.asking] if self.asking else []),
             *self._growth(),
             *(["", *self.exactness] if self.exactness else []),
             "",

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import asking
 import exact
 import report
 import rivals
@@ -85,6 +86,7 @@ def measure_main(stage: Stage, found: Report, cases: Sequence[Case]) -> None:
         found.exact = check.exact
         print("\n".join(check.differences[:10]), file=sys.stderr)
     found.results = measure_all(stage, cases, found)
+    found.asking = asking.table(stage, found.runs)
     planted = exact.recall(stage)
     found.exact = found.exact and not any("MISSING" in line for line in planted)
     found.notes += [*planted, exact.sizes(stage), exact.archived(stage)]
