@@ -98,7 +98,10 @@ def test_what_is_shown_is_what_the_reader_would_show(
     }
     for query, expected in queries.items():
         assert shown(deck, query) == expected, query
+    for query, tool in {"kipper": "tool_1", "kippers": "tool_2", '"look again"': "tool_2"}.items():
+        assert [h.tool for h in deck.deck.search(query).hits] == [tool]
     monkeypatch.setattr(answering.Readback, "_sole", lambda *_: "")
+    deck.deck._pages = None
     for query, expected in queries.items():
         assert shown(deck, query) == expected, query
 

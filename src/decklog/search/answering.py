@@ -274,15 +274,25 @@ class Readback:
         return _ROLES.get(kind, "system")
 
     def _tool(self, found: Found, place: Any, kind: str) -> str:
+        nth = 0
         if kind == "tool_call":
             where, value = "seq = ?", found.seq
         elif kind == "tool_result" and place[2]:
             where, value = "result_offset = ?", place[1]
+            nth = self._results_before(found, place)
         else:
             return ""
-        sql = f"select name from tool where source = ? and {where} limit 1"
-        row = self.db.execute(sql, (found.source, value)).fetchone()
+        sql = f"select name from tool where source = ? and {where} order by seq limit 1 offset ?"
+        row = self.db.execute(sql, (found.source, value, nth)).fetchone()
         return row[0] if row else ""
+
+    def _results_before(self, found: Found, place: Any) -> int:
+        """How many results of tools stand before this one in its record."""
+        before, seq = 0, found.seq - 1
+        while (other := self.places(found.source, seq)) and other[1] == place[1]:
+            before += other[4] == place[4]
+            seq -= 1
+        return before
 
     # -- texts ---------------------------------------------------------------------------------
 
