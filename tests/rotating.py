@@ -269,12 +269,22 @@ def _told(deck: Synced) -> list[str]:
 
 
 def _whole(path: Path) -> bytes:
-    """Bytes of a file up to the end of its last whole line."""
+    """Bytes of a file up to the end of its last whole line, and the whole records behind it."""
     data = path.read_bytes()
     if path.suffix == ".zst":
         data = zstandard.decompress(data) if data else b""
     end = data.rfind(b"\n") + 1
-    return data if _json(data[end:]) else data[:end]
+    for record in _records(data[end:]):
+        if not _json(record):
+            break
+        end += len(record)
+    return data[:end]
+
+
+def _records(line: bytes) -> list[bytes]:
+    """What a line is made of when writers died between: each but the first begins a record."""
+    first, *others = line.split(BEGIN)
+    return [*([first] if first else []), *(BEGIN + other for other in others)]
 
 
 def _json(data: bytes) -> dict[str, object] | None:
@@ -286,13 +296,9 @@ def _json(data: bytes) -> dict[str, object] | None:
 
 
 def _responses(data: bytes) -> set[str]:
-    """Ids of the responses in some lines; also of a whole one behind the beginning of another."""
-    found = set()
-    for part in data.split(b"\n"):
-        record = _json(part[max(0, part.rfind(BEGIN)) :])
-        if record:
-            found.add(str(record["message"]["id"]))  # type: ignore[index]
-    return found
+    """Ids of the responses in some lines, of all whole records in them."""
+    records = (_json(record) for line in data.split(b"\n") for record in _records(line))
+    return {str(record["message"]["id"]) for record in records if record}  # type: ignore[index]
 
 
 WRITES = [World.write, World.write, World.write_a_part, World.write_a_part, World.tear]
