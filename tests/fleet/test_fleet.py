@@ -392,7 +392,7 @@ def test_ps_leaves_texts_to_whoever_searches(
     talk.prompt("Fix the login.")
     talk.prompt("And the marmalade.")
     talk.write(home)
-    [row] = decklog(env, "ps", "--json").json
+    [row] = [r for r in decklog(env, "ps", "--json").json if r["pid"] == agent.pid]
     assert row["thought"] == "And the marmalade."
     with hub.open(env=env) as deck:
         assert int(deck.store.get("text_pending") or 0) > 0
