@@ -12,7 +12,8 @@ import pytest
 
 from decklog import hub
 from decklog.hub.fleet import Fleet
-from decklog.hub.vigil import GAP, Vigil
+from decklog.hub.vigil import Vigil
+from decklog.hub.written import GAP
 from decklog.live.alarm import Alarm
 from decklog.model.fleet import Pane, Says
 from decklog.sight import place
@@ -151,7 +152,7 @@ def test_a_dialog_that_was_not_seen_once_is_looked_for_again_soon(
     fleet = Fleet(deck, table=Table([running(7, work, "codex", tty="/dev/pts/9")]))
     pane = Pane(id="%1", tty="/dev/pts/9", pid=6, name="work:1.0")
     with Vigil(fleet) as vigil:
-        vigil.alarm = rests = Rests()
+        vigil.written.alarm = rests = Rests()
         vigil.watch = Screens(pane, "waiting_approval", "busy", "busy")  # type: ignore[assignment]
         told = []
         for _ in range(3):

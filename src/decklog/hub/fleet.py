@@ -357,7 +357,8 @@ class Fleet:
         When an agent wrote something, and every ``interval`` seconds besides, it is looked whether
         anything changed that a row is made of; only then the rows are made.
         """
-        from decklog.hub.vigil import LOOK, Vigil
+        from decklog.hub.vigil import Vigil
+        from decklog.hub.written import LOOK
 
         with Vigil(self) as vigil:
             last = None

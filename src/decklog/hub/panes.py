@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from decklog import agents, sources
-from decklog.live import hints
-from decklog.live.alarm import Alarm
+from decklog.hub.written import LOOK, Written
 from decklog.model.fleet import AgentProcess, Evidence, Pane
 from decklog.sight import Place, place
 from decklog.supervisor import Occupant, Row, Supervisor
@@ -30,11 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Panes", "Plan", "Request", "Row"]
 
-LOOK = 0.2
-"""Seconds between looks while watching, where there are not more than MANY panes."""
-GAP = 0.05
-"""The same, at least, whatever wakes us."""
 MANY = 100
+"""Panes from which on it is looked less often."""
 ANYWAY = 5.0
 """Seconds after which everything is looked at although nothing told of a change."""
 SOON = 1.1
@@ -115,21 +111,17 @@ class Panes(Supervisor):
         """
         last: list[dict[str, Any]] | None = None
         who: dict[Place, str] = {}
-        fleet = self.deck.fleet
-        stamps: Mapping[str, object] = {}
         woken = False
         due = 0.0
-        with Watch(self) as watch, Alarm(hints.best()) as alarm:
+        with Watch(self) as watch, Written(self.deck.fleet) as written:
             while True:
                 tick = watch.tick(who)
-                written = (woken or not alarm.sure) and fleet.stamps() != stamps
-                if tick.changed or written or time.monotonic() >= due:
-                    before = fleet.stamps()
-                    found = self.rows(everything=everything)
+                news = (woken or not written.alarm.sure) and written.changed()
+                if tick.changed or news or time.monotonic() >= due:
+                    with written.reading():
+                        found = self.rows(everything=everything)
                     who = {place(r.pane): r.occupant.process.agent for r in found
                            if r.pane is not None and r.occupant is not None}  # fmt: skip
-                    stamps = {path: before.get(path, s) for path, s in fleet.stamps().items()}
-                    alarm.attend(fleet.folders())
                     rows = [row_json(row) for row in found]
                     restless = any(r["state"] in RESTLESS for r in rows)
                     due = time.monotonic() + (SOON if restless else ANYWAY)
@@ -137,7 +129,7 @@ class Panes(Supervisor):
                     if shown != last:
                         last = shown
                         yield rows
-                woken = alarm.wait(interval * max(1.0, len(tick.panes) / MANY), least=GAP)
+                woken = written.wait(interval * max(1.0, len(tick.panes) / MANY))
 
 
 def row_json(row: Row) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from decklog.errors import TmuxMissing
 from decklog.hub.rows import row
-from decklog.live import hints
-from decklog.live.alarm import Alarm
+from decklog.hub.written import GAP, Written
 from decklog.sight import Place, place
 from decklog.supervisor.watching import Tick, Watch
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from decklog.hub.fleet import Fleet
     from decklog.model.fleet import Evidence, Identity, Pane
 
-LOOK = 0.15
-"""Seconds between looks, where nothing wakes us: screens change without a word."""
 FILES_EVERY = 2.0
 """Seconds between looks at all files that agents write, where the system tells of changes."""
 NUMBERS_EVERY = 0.5
@@ -37,8 +34,6 @@ SYNC_EVERY = 1.0
 """Seconds between reads of what transcripts grew by, at least."""
 ANYWAY_EVERY = 10.0
 """Seconds after which rows are made although nothing changed: silence says something too."""
-GAP = 0.05
-"""Seconds between looks, at least."""
 REST = 4.0
 """So many times as long as rows took to make, nothing is made: a fifth of a core at most."""
 
@@ -52,11 +47,10 @@ class Vigil:
         self.fleet = fleet
         self.clock = clock
         self.watch = Watch(fleet.deck.panes)
-        self.alarm = Alarm(hints.best() if told else None)
+        self.written = Written(fleet, told=told)
         self.panes: Sequence[Pane] = ()
         self.who: Mapping[Place, str] = {}
         """Which agent is in which pane."""
-        self._stamps: Mapping[str, object] = {}
         self._said: Mapping[Place, Sequence[Evidence]] = {}
         self._woken = False
         self._unread = True
@@ -82,14 +76,14 @@ class Vigil:
     def __exit__(self, *_: object) -> None:
         self._reader.shutdown()
         self.watch.close()
-        self.alarm.close()
+        self.written.alarm.close()
 
     def rest(self, seconds: float) -> None:
         """Wait for the next look: so long, or until a file changed."""
         seconds = min(seconds, GAP) if self._doubtful else seconds
         least = max(GAP, REST * self._took)
         self._took = 0.0
-        self._woken |= self.alarm.wait(seconds, least=least)
+        self._woken |= self.written.wait(seconds, least=least)
 
     def look(self) -> list[dict[str, Any]] | None:
         """The rows, or None when nothing changed that they are made of."""
@@ -101,10 +95,8 @@ class Vigil:
         self._made = began
         self._unread = True  # what is seen to happen is being written down, too
         fleet = self.fleet
-        before = fleet.stamps()  # what changes from now on is news
-        found = fleet.running(fleet.trees, panes=self.panes)
-        self._stamps = {path: before.get(path, s) for path, s in fleet.stamps().items()}
-        self.alarm.attend(fleet.folders())
+        with self.written.reading():
+            found = fleet.running(fleet.trees, panes=self.panes)
         self.who = {place(r.pane): r.match.agent for r in found if r.pane is not None}
         if self._said:
             found = fleet.tell(fleet.by_root(self._said))
@@ -147,14 +139,14 @@ class Vigil:
         """Whether a file changed that agents write, or what the store has of them."""
         if self._stored(now):
             return True
-        woken, self._woken = self._woken or self.alarm.wait(0), False
-        if not woken and now - self._files < (FILES_EVERY if self.alarm.sure else 0):
+        woken, self._woken = self._woken or self.written.wait(0, least=0), False
+        if not woken and now - self._files < (FILES_EVERY if self.written.alarm.sure else 0):
             return False
         self._files = now
         self._stirred |= woken
-        self.alarm.attend(self.fleet.folders())
+        self.written.attend()
         self._unread |= woken
-        return self.fleet.stamps() != self._stamps
+        return self.written.changed()
 
     def _stored(self, now: float) -> bool:
         """Have what is new read into the store, beside us; whether the store is another by now."""
