@@ -14,6 +14,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import zstandard
@@ -274,17 +275,18 @@ def _whole(path: Path) -> bytes:
     if path.suffix == ".zst":
         data = zstandard.decompress(data) if data else b""
     end = data.rfind(b"\n") + 1
-    for record in _records(data[end:]):
-        if not _json(record):
-            break
-        end += len(record)
-    return data[:end]
+    return data[: end + sum(map(len, _leading(data[end:])))]
 
 
-def _records(line: bytes) -> list[bytes]:
-    """What a line is made of when writers died between: each but the first begins a record."""
-    first, *others = line.split(BEGIN)
-    return [*([first] if first else []), *(BEGIN + other for other in others)]
+def _leading(line: bytes) -> list[bytes]:
+    """The whole records that a line begins with."""
+    found = []
+    with suppress(ValueError):
+        while True:
+            _, end = json.JSONDecoder().raw_decode(line.decode())
+            found.append(line[:end])
+            line = line[end:]
+    return found
 
 
 def _json(data: bytes) -> dict[str, object] | None:
@@ -296,9 +298,14 @@ def _json(data: bytes) -> dict[str, object] | None:
 
 
 def _responses(data: bytes) -> set[str]:
-    """Ids of the responses in some lines, of all whole records in them."""
-    records = (_json(record) for line in data.split(b"\n") for record in _records(line))
-    return {str(record["message"]["id"]) for record in records if record}  # type: ignore[index]
+    """Ids of the responses in some lines: of the whole records that a line begins with, and of one
+    that was written behind the beginning of another."""
+    found = set()
+    for line in data.split(b"\n"):
+        for text in (*_leading(line), *(BEGIN + part for part in line.split(BEGIN)[1:])):
+            if record := _json(text):
+                found.add(str(record["message"]["id"]))  # type: ignore[index]
+    return found
 
 
 WRITES = [World.write, World.write, World.write_a_part, World.write_a_part, World.tear]
