@@ -18,7 +18,7 @@ from decklog.model import (
     UsageReported,
     UserMessage,
 )
-from decklog.store.events import KINDS, NOWHEN, pack
+from decklog.store.events import COLUMNS, KINDS, NOWHEN, pack
 
 EACH_ITS_PLACE = frozenset({"damaged", "too_long", "too_big", "too_deep", "misfiled"})
 """Findings that are listed one by one; others are counted by what they say."""
@@ -74,7 +74,8 @@ class Rows:
         return self.ordinals.get(session, 0)
 
     def clear(self) -> None:
-        self.events: list[tuple[int, int, int, int, int]] = []
+        self.values: list[int] = []
+        """Those of `decklog.store.events.COLUMNS`, one event after the other."""
         self.last = 0
         """Sequence number of the last event."""
         self.usage: dict[str, list[Any]] = {}
@@ -86,11 +87,11 @@ class Rows:
         self.findings: list[tuple[Any, ...]] = []
 
     def __len__(self) -> int:
-        return len(self.events)
+        return len(self.values) // len(COLUMNS)
 
     def add(self, events: Sequence[Any]) -> None:
         """Take the rows of some events (any of `decklog.model.Event`)."""
-        source, ordinals, push = self.source, self.ordinals, self.events.append
+        source, ordinals, push = self.source, self.ordinals, self.values.extend
         for e in events:
             session, ref = e.session, e.ref
             part = ordinals.get(session)
@@ -122,8 +123,8 @@ class Rows:
             self.last = events[-1].seq
 
     def _packed(self) -> list[tuple[Any, ...]]:
-        n = len(self.events)
-        return [(self.source, self.last - n + 1, n, pack(self.events))] if n else []
+        n = len(self)
+        return [(self.source, self.last - n + 1, n, pack(self.values))] if n else []
 
     def _usage(self, e: UsageReported, part: int, records: int) -> tuple[Any, ...]:
         u, at, ref = e.usage, e.at, e.ref

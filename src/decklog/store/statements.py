@@ -68,16 +68,16 @@ USAGE_COLUMNS = [
     "line",
 ]
 # The last record of a response stands, unless it says less than one before it: a remainder
-# (rank 0) may shrink, an answer cannot.
+# (rank 0) may shrink, an answer cannot. The statement is looked up anew for each row, by all of its
+# text: the condition stands in it once.
 USAGE = f"""insert into usage(source, key, {", ".join(USAGE_COLUMNS)}, records)
     values({_marks(21)})
-    on conflict(source, key) do update set records = records + excluded.records, {
-    ", ".join(
-        f"{c} = case when excluded.rank > rank or excluded.rank = 0 or (excluded.rank = rank "
-        f"and excluded.output >= output) then excluded.{c} else {c} end"
-        for c in USAGE_COLUMNS
-    )
-}"""
+    on conflict(source, key) do update set records = records + excluded.records,
+    ({", ".join(USAGE_COLUMNS)}) = (
+        select {", ".join(f"excluded.{c}" for c in USAGE_COLUMNS)}
+        where excluded.rank > usage.rank or excluded.rank = 0
+        or (excluded.rank = usage.rank and excluded.output >= usage.output)
+        union all select {", ".join(f"usage.{c}" for c in USAGE_COLUMNS)} limit 1)"""
 
 CALL = f"""insert into tool(source, id, part, seq, name, kind, at, child, offset, length, ok,
     ended_at, duration_ms, result_offset, result_length)
