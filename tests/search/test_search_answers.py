@@ -181,17 +181,36 @@ def test_a_place_whose_source_changed_says_so(tmp_path: Path, archive: bool) -> 
         (home / gone.path).unlink()
         for synced in (False, True):
             hits = deck.deck.search("marmalade").hits
-            told = {(h.agent, h.stale != "", h.snippet) for h in hits}
-            before = ("claude", True, "")
-            rewritten = (
-                before if not (synced and archive) else ("claude", False, "marmalade sandwich")
-            )
-            kept = ("codex", False, "marmalade toast") if archive else ("codex", True, "")
+            told = {(h.agent, h.stale, h.snippet) for h in hits}
+            before = ("claude", answering.CHANGED, "")
+            rewritten = before if not (synced and archive) else ("claude", "", "marmalade sandwich")
+            kept = ("codex", "", "marmalade toast")
+            if not archive:
+                kept = ("codex", answering.GONE, "")
             assert told == {rewritten, kept}
             scanned = deck.deck.scan_rows("marmalade (sand|toast)")["hits"]
             expected = {t[2] for t in told if t[2]}
             assert {h["snippet"] for h in scanned} == expected
             deck.sync()
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"type":"us', None])
+def test_a_record_without_its_line_end_is_shown(tmp_path: Path, rest: bytes | None) -> None:
+    """Also with another one, whole or not, begun right behind it."""
+    made = Claude("talk")
+    made.prompt("marmalade sandwich")
+    one = made.data.removesuffix(b"\n")
+    made.prompt("strawberry sundaes")
+    path = made.write(tmp_path / "home")
+    path.write_bytes(one + (made.data[len(one) + 1 :] if rest is None else rest))
+    with Synced(tmp_path / "home", tmp_path / "own") as deck:
+        deck.sync()
+        (hit,) = deck.deck.search("marmalade").hits
+        assert (hit.snippet, hit.stale) == ("marmalade sandwich", "")
+        path.unlink()
+        deck.sync()
+        (hit,) = deck.deck.search("marmalade").hits
+        assert (hit.snippet, hit.stale) == ("marmalade sandwich", "")
 
 
 def test_scripts_without_spaces_and_accents(tmp_path: Path) -> None:

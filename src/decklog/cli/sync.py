@@ -29,10 +29,13 @@ def sync(*, sample: bool, **values: Any) -> int:
         if not values["quiet"]:
             output.write("Nothing new.")
     elif not values["quiet"] or report.problems:
+        from decklog.cli import figures
+
         output.write(
-            f"Read {report.bytes / 1e6:,.1f} MB from {report.read} of {report.sources} sources; "
-            f"{report.sessions} sessions renewed."
+            f"Read {figures.size(report.bytes)} from {figures.count(report.read, 'source')}; "
+            f"{figures.count(report.sessions, 'session')} renewed."
         )
         if report.problems:
-            output.note(f"{report.problems} sources were not read; decklog doctor tells why.")
+            unread = figures.count(report.problems, "source")
+            output.note(f"Not read whole: {unread}; decklog doctor tells why.")
     return 1 if report and report.problems else 0

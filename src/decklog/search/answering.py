@@ -19,6 +19,7 @@ from decklog import swift
 from decklog.errors import UsageError
 from decklog.search import grammar
 from decklog.standing import Copies
+from decklog.store import REWRITTEN
 from decklog.store.events import KIND_NAMES, NOWHEN, Places
 from decklog.store.text import TOKENIZER
 from decklog.store.text.finding import Finder
@@ -243,8 +244,9 @@ class Readback:
                 )
         return self.copies[source]
 
-    def _record(self, source: int, offset: int, length: int, ends: bytes = b"\n") -> bytes | None:
-        """What stands there, when one of that length still does; ``ends`` may come behind it."""
+    def _record(self, source: int, offset: int, length: int, ends: bytes = b"\n{") -> bytes | None:
+        """What stands there, when one of that length still does; ``ends`` may come behind it: of
+        a record its line end, or another record whose writer found none."""
         copy = self._copy(source)
         if copy is None:
             data = _read_file(self._source(source)[1], offset, length + 1)
@@ -366,7 +368,7 @@ class Readback:
                     record = self._record(found.source, *place[1:3])
                     taken.add(transcripts.of_record(part, record, place[1]))
             except SourceError:
-                return [], GONE
+                return [], CHANGED if os.path.exists(uri.partition(REWRITTEN)[0]) else GONE
             if len(self.documents) >= 4:
                 self.documents.clear()
             texts = {d.seq: f"{d.text}\n{d.paths}".strip() for d in taken.taken()}

@@ -48,7 +48,9 @@ class Argument:
         self.name, self.required, self.choices = name, required, choices
         self.many = many
         """Takes all words that are left, as a list; only the last argument may."""
-        self.metavar = metavar or (f"[{'|'.join(choices)}]" if choices else name.upper())
+        word = metavar or (f"[{'|'.join(choices)}]" if choices else name.upper())
+        optional = not (required or choices)
+        self.metavar = (f"[{word}]" if optional else word) + ("..." if many else "")
 
 
 class Command:

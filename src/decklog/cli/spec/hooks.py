@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decklog.cli.spec import JSON, Argument, Command
 
-AGENTS = (Argument("names", many=True, required=False, metavar="[AGENT]..."),)
+AGENTS = (Argument("names", many=True, metavar="AGENT"),)
 
 COMMANDS = (
     Command(

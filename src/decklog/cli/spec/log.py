@@ -17,7 +17,7 @@ from decklog.cli.spec import (
 
 _LEVELS = ("debug", "info", "warn", "error")
 _ONE = (Argument("log", required=True),)
-_MANY = (Argument("logs", many=True, metavar="[LOG]..."),)
+_MANY = (Argument("logs", many=True, metavar="LOG"),)
 
 COMMANDS = (
     Command(

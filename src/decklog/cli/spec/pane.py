@@ -83,7 +83,7 @@ COMMANDS = (
             Option("release", "only supervise it no longer; the agent goes on", bool),
             JSON,
         ),
-        arguments=(Argument("panes", required=True, many=True, metavar="PANE..."),),
+        arguments=(Argument("panes", required=True, many=True, metavar="PANE"),),
         group="pane",
     ),
     Command(
@@ -98,7 +98,7 @@ COMMANDS = (
         "pane:restore",
         "Start lost panes again, each in its own conversation.",
         (Option("dry-run", "only tell what would be done", bool, short="n"), FORCE, JSON),
-        arguments=(Argument("panes", many=True, metavar="PANE..."),),
+        arguments=(Argument("panes", many=True, metavar="PANE"),),
         group="pane",
     ),
     Command(
