@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, Self, TypeVar
 
     from decklog.backfill import Report as Backfilled
     from decklog.config import Config
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from decklog.log import Logs
     from decklog.model import Event
     from decklog.sync import Report
+
+    Answer = TypeVar("Answer")
 
 
 def open(
@@ -187,14 +189,22 @@ class Decklog(Numbers, Search, Health, Following):
         complete: bool = True,
         texts: bool = True,
     ) -> Report:
+        def read(found: Any) -> Report:
+            return self._sync(found, progress, wait, complete, texts)
+
+        return self._mending(lambda: read(looked), lambda: read((looked[0], None, True)))
+
+    def _mending(self, ask: Callable[[], Answer], again: Callable[[], Answer]) -> Answer:
+        """An answer; ``again`` where files of the text index are damaged, once they are made anew.
+        Raises StoreCorrupt where it is something else."""
         import apsw
 
         try:
-            return self._sync(looked, progress, wait, complete, texts)
+            return ask()
         except (StoreCorrupt, apsw.CorruptError) as error:
             if not self._mend():
                 raise StoreCorrupt(str(error)) from None
-        return self._sync((looked[0], None, True), progress, wait, complete, texts)
+        return again()
 
     def _mend(self) -> bool:
         """Make files of the text index anew that are damaged; False when none is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decklog.errors import NotFound, StoreCorrupt, UsageError
+from decklog.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Search:
     store: Any
     known_agents: Callable[[], list[str]]
     refresh: Callable[..., str]
-    _mend: Callable[[], bool]
+    _mending: Callable[..., Any]
     _pages: Remembered | None = None
 
     def search(
@@ -94,15 +94,13 @@ class Search:
 
     def _answered(self, ask: Callable[[], Answer]) -> Answer:
         """An answer from the text index; from one that was made anew where it is damaged."""
-        import apsw
 
-        try:
+        def again() -> Answer:
+            self.refresh(complete=True)
             return ask()
-        except (StoreCorrupt, apsw.CorruptError) as error:
-            if not self._mend():
-                raise StoreCorrupt(str(error)) from None
-        self.refresh(complete=True)
-        return ask()
+
+        answer: Answer = self._mending(ask, again)
+        return answer
 
     def hit_json(self, hit: dict[str, Any]) -> str:
         """A hit of `search_rows` as one JSON object."""
