@@ -15,6 +15,7 @@ from zlib import crc32
 import msgspec
 
 from decklog import durable
+from decklog.decoding import decoder
 from decklog.errors import WriteError
 
 OLD = 3
@@ -82,7 +83,7 @@ class Book(Generic[E]):
         self.damaged = 0
         """Lines that could not be read; they stay where they are."""
         self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder(kind).decode
+        self._decode = decoder(kind).decode
         self._seq = self._offset = self._inode = 0
 
     def events(self, after: int = 0) -> list[E]:

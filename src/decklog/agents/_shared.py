@@ -15,13 +15,13 @@ from decklog.agents._salvage import (
     COUNTED,
     LENIENT,
     convert_lenient,
-    decoder,
     is_utf8,
     mend,
     recoded,
     salvage,
     values,
 )
+from decklog.decoding import decoder, unpacked
 from decklog.model import Cursor, Event, Facts, ParseWarning, Ref, ToolKind
 
 PROMPT_LENGTH = 500
@@ -259,9 +259,7 @@ class BaseReader:
         self.companions = companions or {}
         self.uri = cursor.source.uri if cursor else ""
         self.s: Any = (
-            msgspec.msgpack.decode(cursor.state, type=kind.State)
-            if cursor and cursor.state
-            else kind.State()
+            unpacked(cursor.state, kind.State) if cursor and cursor.state else kind.State()
         )
         self.facts: dict[str, Facts] = self.s.facts
         self.kind = kind.Record if text or kind.Lean is None else kind.Lean

@@ -19,6 +19,7 @@ import msgspec
 
 from decklog import agents, collect, processes, spool, thoughts
 from decklog import match as matching
+from decklog.decoding import convert
 from decklog.errors import SourceError
 from decklog.hub.memory import Memory, Seen
 from decklog.hub.rows import row
@@ -155,7 +156,7 @@ class Fleet:
         named |= {f"{a}:{c.native}" for c in claims for a in by_agent} - rows.keys()
         if named:
             rows.update((r["id"], r) for r in self.deck.session_rows(ids=sorted(named)))
-        return msgspec.convert(list(rows.values()), list[Session])
+        return convert(list(rows.values()), list[Session])
 
     # -- what they do ----------------------------------------------------------------------------
 

@@ -35,11 +35,10 @@ class Health:
 
     def findings(self) -> list[Finding]:
         """Everything that was not read as it stood, with its place and the reason."""
-        import msgspec
-
+        from decklog.decoding import convert
         from decklog.model import Finding
 
-        return msgspec.convert(list(self.store.findings()), list[Finding])
+        return convert(list(self.store.findings()), list[Finding])
 
     def finding_rows(self) -> Iterator[dict[str, Any]]:
         rows: Iterator[dict[str, Any]] = self.store.findings()

@@ -17,6 +17,7 @@ from zlib import crc32
 import msgspec
 
 from decklog.collect import Stamps
+from decklog.decoding import decoder
 from decklog.errors import DecklogError
 from decklog.hub.lookout import code
 from decklog.match import Binding
@@ -64,7 +65,7 @@ class Memory:
         """By root process, as it was read or last kept."""
         self._written = float("-inf")
         with suppress(OSError, msgspec.MsgspecError):
-            written = msgspec.json.decode(_read(self._path(SEEN)), type=_Written)
+            written = decoder(_Written).decode(_read(self._path(SEEN)))
             if written.mark == code():
                 self.seen = {one.root: one for one in written.seen}
 
@@ -78,7 +79,10 @@ class Memory:
     def bindings(self) -> tuple[Binding, ...]:
         """The bindings of the last look; none where there is no file, or one that is damaged."""
         try:
-            return msgspec.json.decode(_read(self._path(BINDINGS)), type=tuple[Binding, ...])
+            known: tuple[Binding, ...] = decoder(tuple[Binding, ...]).decode(
+                _read(self._path(BINDINGS))
+            )
+            return known
         except (OSError, msgspec.MsgspecError):
             return ()
 

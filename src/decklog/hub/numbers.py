@@ -41,13 +41,12 @@ class Numbers(Sessions):
 
         Keywords: agents, projects, models, since and until (milliseconds, UTC).
         """
-        import msgspec
-
+        from decklog.decoding import convert
         from decklog.model import UsageRow
 
         if by not in ("daily", "weekly", "monthly", "models"):
             raise UsageError(f"{by!r} has rows of its own", hint="use usage_rows")
-        return msgspec.convert(self.usage_rows(by, **where), list[UsageRow])
+        return convert(self.usage_rows(by, **where), list[UsageRow])
 
     def why_rows(self, what: str, **where: Any) -> list[dict[str, Any]]:
         """The ledger behind a number, as plain rows; see `why`. Raises NotFound, UsageError."""
@@ -73,11 +72,10 @@ class Numbers(Sessions):
     def why(self, what: str, **where: Any) -> list[LedgerEntry]:
         """The recorded facts behind a session (with its subagents) or a date, and the verdict
         on each: whether it counted, where else it counts, and why."""
-        import msgspec
-
+        from decklog.decoding import convert
         from decklog.model import LedgerEntry
 
-        return msgspec.convert(self.why_rows(what, **where), list[LedgerEntry])
+        return convert(self.why_rows(what, **where), list[LedgerEntry])
 
 
 def is_day(text: str) -> bool:

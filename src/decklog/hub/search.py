@@ -54,12 +54,11 @@ class Search:
         ...     for hit in deck.search('"connection refused" role:tool', limit=5).hits:
         ...         print(hit.id, hit.snippet)
         """
-        import msgspec
-
+        from decklog.decoding import convert
         from decklog.model import Page
 
         rows = self.search_rows(query, limit=limit, best=best, after=after, now=now, **where)
-        return msgspec.convert(rows, Page)
+        return convert(rows, Page)
 
     def search_rows(
         self,

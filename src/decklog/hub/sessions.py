@@ -31,12 +31,13 @@ class Sessions:
         """Sessions, newest first, by a `Filter` or its fields as keywords."""
         import msgspec
 
+        from decklog.decoding import convert
         from decklog.model import Session
 
         if filter is not None:
             where = {**msgspec.structs.asdict(filter), **where}
         for row in self.store.sessions(where):
-            yield msgspec.convert(row, Session)
+            yield convert(row, Session)
 
     def find(self, text: str) -> str:
         """The full id of a session: an id, a native id, any unambiguous prefix, or ``latest``.

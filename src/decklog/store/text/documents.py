@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from decklog.decoding import unpacked
 from decklog.model import (
     AssistantMessage,
     Compacted,
@@ -63,7 +64,7 @@ class Documents:
     """Collects the documents of one source between two commits."""
 
     def __init__(self, carried: bytes = b"", *, verbatim: bool = False) -> None:
-        kept = msgspec.msgpack.decode(carried, type=Carried) if carried else Carried()
+        kept = unpacked(carried, Carried) if carried else Carried()
         self.calls, self.titles = kept.calls, kept.titles
         self.verbatim = verbatim
         """Texts are taken as they were said, to be shown, not as they are indexed."""
